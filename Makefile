@@ -1,0 +1,50 @@
+# `make demo` and `make test` are all that a fresh clone needs. Both use one virtual
+# environment, made on the first run and again when pyproject.toml or constraints.txt change.
+
+PYTHON ?= $(shell python3.11 -V >/dev/null 2>&1 && echo python3.11 || echo python3)
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+export MPLBACKEND = Agg
+
+.PHONY: help demo test lint doctest format bench clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
+
+demo: $(INSTALLED)  ## Run the quickstart example
+	$(BIN)/python examples/plot_quickstart.py
+
+test: lint doctest  ## Lint, run the doctests, then the whole suite
+	$(BIN)/pytest
+
+lint: $(INSTALLED)  ## Check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+doctest: $(INSTALLED)  ## Run the examples in docstrings, README and docs
+	$(BIN)/pytest --doctest-modules skvae
+	$(BIN)/pytest --doctest-glob='*.md' README.md docs
+
+format: $(INSTALLED)  ## Fix style and formatting in place
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(INSTALLED)  ## Time the fit against a textbook PyTorch loop
+	$(BIN)/python benchmarks/speed.py
+
+clean:  ## Remove builds, caches and pictures; keep the environment
+	rm -rf build dist .pytest_cache .ruff_cache examples/pictures
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# PyTorch goes first and alone, so that its build can be chosen: on Linux,
+# TORCH_INDEX=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA.
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	$(PIP_INSTALL) -e '.[dev]'
+	touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
