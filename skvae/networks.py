@@ -1,0 +1,193 @@
+"""Encoder and decoder: functions of named weights that live outside them.
+
+A network says which weights it needs, starts them, and maps rows to two groups of
+outputs: *locations*, which have the linear path, and *others*, which have not.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from numbers import Integral
+
+import torch
+from torch.nn import functional
+
+from skvae.settings import Settings
+
+__all__ = ["MLP", "Perceptron"]
+
+ACTIVATIONS = {
+    "elu": functional.elu,
+    "gelu": functional.gelu,
+    "identity": lambda x: x,
+    "logistic": torch.sigmoid,
+    "relu": torch.relu,
+    "silu": functional.silu,
+    "softplus": functional.softplus,
+    "tanh": torch.tanh,
+}
+
+
+#: Standardised inputs further out than this are drawn in, smoothly, on their way into
+#: the encoder's hidden layers: far from the data the encoder then goes on as the
+#: linear path does, and not as whatever the hidden layers extrapolate to.
+_INPUT_BOUND = 4.0
+
+
+@dataclass(frozen=True)
+class MLP(Settings):
+    """Fully connected encoder; the decoder mirrors it.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of int, default=(64, 32)
+        Widths of the encoder's hidden layers, from the data inwards. ``()`` is the
+        purely linear model.
+    activation : str, default="silu"
+        "elu", "gelu", "identity", "logistic", "relu", "silu", "softplus" or "tanh".
+    linear_path : bool, default=True
+        Whether a linear map stands beside the hidden layers, in the encoder's mean
+        and in the decoder's mean. It is what ``init="pca"`` starts from; without it
+        the network is the textbook one, and starts at random.
+
+    Raises
+    ------
+    ValueError
+        If a width is not a positive integer or the activation is unknown.
+
+    Examples
+    --------
+    >>> from skvae.networks import MLP
+    >>> MLP((128,), activation="relu", linear_path=False)
+    MLP(hidden_layer_sizes=(128,), activation='relu', linear_path=False)
+    """
+
+    hidden_layer_sizes: tuple = (64, 32)
+    activation: str = "silu"
+    linear_path: bool = True
+
+    def __post_init__(self):
+        for width in self.hidden_layer_sizes:
+            if not isinstance(width, Integral) or width < 1:
+                raise ValueError(
+                    "hidden_layer_sizes must hold positive integers, got "
+                    f"{self.hidden_layer_sizes!r}"
+                )
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation must be one of {sorted(ACTIVATIONS)}, "
+                f"got {self.activation!r}"
+            )
+
+    def encoder(self, n_inputs, n_locations, n_others):
+        """The map from rows to the posterior's outputs."""
+        sizes = tuple(self.hidden_layer_sizes)
+        return self._perceptron(n_inputs, sizes, n_locations, n_others, bounded=True)
+
+    def decoder(self, n_components, n_locations, n_others):
+        """The map from codes to the likelihood's outputs."""
+        sizes = tuple(self.hidden_layer_sizes)[::-1]
+        return self._perceptron(
+            n_components, sizes, n_locations, n_others, bounded=False
+        )
+
+    def _perceptron(self, n_inputs, sizes, n_locations, n_others, bounded):
+        return Perceptron(
+            n_inputs,
+            sizes,
+            n_locations,
+            n_others,
+            activation=ACTIVATIONS[self.activation],
+            linear_path=self.linear_path and bool(sizes),
+            bounded=bounded and bool(sizes),
+        )
+
+
+class Perceptron:
+    """One multilayer perceptron, with or without a linear path beside it.
+
+    Attributes
+    ----------
+    shapes : dict of str to tuple
+        The weights that it needs. Matrices are (n_inputs, n_outputs).
+    """
+
+    def __init__(
+        self,
+        n_inputs,
+        sizes,
+        n_locations,
+        n_others,
+        *,
+        activation,
+        linear_path,
+        bounded,
+    ):
+        self.n_locations = n_locations
+        self.bounded = bounded
+        self.activation = activation
+        self.depth = len(sizes)
+        widths = (n_inputs, *sizes, n_locations + n_others)
+        self.shapes = {}
+        for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
+            self.shapes[f"weight_{layer}"] = (fan_in, fan_out)
+            self.shapes[f"bias_{layer}"] = (fan_out,)
+        if linear_path:
+            self.shapes["linear_path"] = (n_inputs, n_locations)
+
+    @property
+    def can_start_linear(self):
+        """Whether the network can begin as an affine map."""
+        return self.depth == 0 or "linear_path" in self.shapes
+
+    def __call__(self, weights, x):
+        """Outputs for rows x of shape (n_rows, n_inputs).
+
+        Returns
+        -------
+        locations : Tensor of shape (n_rows, n_locations)
+        others : Tensor of shape (n_rows, n_others)
+        """
+        hidden = self._bounded(x) if self.bounded else x
+        for layer in range(self.depth):
+            hidden = self.activation(self._affine(weights, layer, hidden))
+        outputs = self._affine(weights, self.depth, hidden)
+        locations = outputs[:, : self.n_locations]
+        if "linear_path" in weights:
+            locations = torch.addmm(locations, x, weights["linear_path"])
+        return locations, outputs[:, self.n_locations :]
+
+    @staticmethod
+    def _bounded(x):
+        return x * torch.rsqrt(1 + (x / _INPUT_BOUND).square())
+
+    @staticmethod
+    def _affine(weights, layer, x):
+        return torch.addmm(weights[f"bias_{layer}"], x, weights[f"weight_{layer}"])
+
+    def start_random(self, weights, generator):
+        """Glorot-uniform matrices and zero biases, in place."""
+        for tensor in weights.values():
+            if tensor.ndim == 2:
+                bound = math.sqrt(6 / sum(tensor.shape))
+                tensor.uniform_(-bound, bound, generator=generator)
+            else:
+                tensor.zero_()
+
+    def start_linear(self, weights, generator, matrix, locations, others):
+        """Begin as ``x @ matrix + locations`` with constant others, in place.
+
+        The hidden layers are random and their last matrix is zero, so that they
+        leave the affine map untouched until training calls for them.
+        """
+        self.start_random(weights, generator)
+        last = weights[f"weight_{self.depth}"]
+        last.zero_()
+        weights[f"bias_{self.depth}"].copy_(torch.cat([locations, others]))
+        if self.depth == 0:
+            last[:, : self.n_locations] = matrix
+        else:
+            weights["linear_path"].copy_(matrix)
+
+
+FAMILIES = {"mlp": MLP}
