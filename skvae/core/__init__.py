@@ -1,0 +1,1 @@
+"""The engine: torch, numpy and scipy only. It knows no estimator and no table."""

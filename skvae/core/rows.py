@@ -1,0 +1,92 @@
+"""Rows gathered chunk by chunk, straight from the user's array."""
+
+import math
+
+import numpy as np
+import torch
+
+__all__ = ["ShuffledRows", "to_tensor"]
+
+#: Rows read at once: enough to hide the cost of a chunk, and small beside the data.
+_CHUNK_ROWS = 16_384
+#: Neighbouring rows that are read together from a file.
+_BLOCK_ROWS = 256
+
+
+class ShuffledRows:
+    """Every row once an epoch, in random order, without a copy of the data.
+
+    Each call iterates over an epoch. A memory map is read in contiguous blocks, in
+    random order, and shuffled within a chunk.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Never written to.
+    rows : ndarray of shape (n_rows,)
+        The rows to take, in ascending order.
+    encode : callable
+        From some rows of X to (inputs, targets), both float32 arrays. The two may be
+        one array.
+    rng : numpy.random.Generator
+    batch_size : int
+        Chunks are multiples of it.
+    device : torch.device
+    """
+
+    def __init__(self, X, rows, encode, rng, batch_size, device):
+        self._X = X
+        self._rows = rows
+        self._encode = encode
+        self._rng = rng
+        self._device = device
+        self._chunk_rows = batch_size * max(1, _CHUNK_ROWS // batch_size)
+        self._in_memory = None
+        if len(rows) <= self._chunk_rows:
+            self._in_memory = self._read(rows)
+
+    def __call__(self):
+        if self._in_memory is not None:
+            order = torch.from_numpy(self._rng.permutation(len(self._rows)))
+            yield _take(self._in_memory, order.to(self._device))
+            return
+        order = self._order()
+        for start in range(0, len(order), self._chunk_rows):
+            yield self._read(order[start : start + self._chunk_rows])
+
+    def _order(self):
+        if not is_memmap(self._X):
+            return self._rng.permutation(self._rows)
+        n_blocks = math.ceil(len(self._rows) / _BLOCK_ROWS)
+        blocks = np.array_split(self._rows, n_blocks)
+        return np.concatenate([blocks[i] for i in self._rng.permutation(n_blocks)])
+
+    def _read(self, rows):
+        values = self._X[rows]
+        if is_memmap(self._X):
+            values = values[self._rng.permutation(len(values))]
+        inputs, targets = self._encode(values)
+        tensor = to_tensor(inputs, self._device)
+        if targets is inputs:
+            return tensor, tensor
+        return tensor, to_tensor(targets, self._device)
+
+
+def is_memmap(X):
+    """Whether an array's memory is a file, at any depth of views."""
+    while X is not None:
+        if isinstance(X, np.memmap):
+            return True
+        X = getattr(X, "base", None)
+    return False
+
+
+def to_tensor(array, device):
+    """A writable array as a tensor; on the CPU it shares the memory."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def _take(tensors, order):
+    inputs, targets = tensors
+    taken = inputs.index_select(0, order)
+    return taken, taken if targets is inputs else targets.index_select(0, order)

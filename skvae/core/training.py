@@ -1,0 +1,282 @@
+"""Training as a generator: gradients here, callbacks and estimators elsewhere.
+
+`train` moves a flat weight vector in place and yields a record at every look at the
+held-out rows and at the end of every epoch. Whoever drives it may stop at any record:
+closing the generator leaves the best weights seen in place.
+
+Adam runs at a constant rate, and the model is the running average of its weights
+(Polyak and Juditsky, 1992). Averaging does what a decaying rate does, without having
+to know in advance when training will stop.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from skvae.core.optimizer import Adam
+
+__all__ = ["Divergence", "HeldOut", "Plan", "Record", "train"]
+
+#: Steps over which the learning rate rises to its value: Adam's second moments are
+#: known by then.
+_RISE_STEPS = 50
+#: Share of the running average of the weights that a step keeps: about 200 steps.
+_AVERAGING = 0.995
+#: Held-out terms per look, by drawing several codes a row where rows are few.
+_TERMS_PER_LOOK = 1024
+#: Least number of steps between looks.
+_STEPS_PER_LOOK = 50
+
+
+class Divergence(ArithmeticError):
+    """The loss is not a finite number."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train.
+
+    Attributes
+    ----------
+    n_rows : int
+        Rows in an epoch.
+    batch_size : int
+        Largest batch. Rows are dealt evenly over the batches of an epoch.
+    max_epochs : int
+    learning_rate : float
+        It rises over the first 50 steps and stays.
+    n_draws : int
+        Codes drawn per row and step.
+    beta : float
+        Weight of the divergence from the prior.
+    kl_warmup : float
+        Share of the planned steps over which that weight rises from zero.
+    patience : int
+        Looks without an improvement by `tolerance` after which training stops.
+    tolerance : float
+        In nats per row.
+    going_on : bool
+        Whether the steps go on from earlier ones (`partial_fit`): the learning rate
+        does not rise, and the weights are not averaged.
+    """
+
+    n_rows: int
+    batch_size: int
+    max_epochs: int
+    learning_rate: float
+    n_draws: int = 1
+    beta: float = 1.0
+    kl_warmup: float = 0.0
+    patience: int = 12
+    tolerance: float = 1e-4
+    going_on: bool = False
+
+    @property
+    def steps_per_epoch(self):
+        return math.ceil(self.n_rows / self.batch_size)
+
+    @property
+    def n_steps(self):
+        return self.max_epochs * self.steps_per_epoch
+
+    @property
+    def rows_per_step(self):
+        return math.ceil(self.n_rows / self.steps_per_epoch)
+
+    @property
+    def warm_up_steps(self):
+        return self.kl_warmup * self.n_steps
+
+    def one_pass(self):
+        """The plan of `partial_fit`: an epoch, without rise, average or warm-up."""
+        return replace(self, max_epochs=1, going_on=True, kl_warmup=0.0)
+
+    def learning_rate_at(self, step):
+        if self.going_on:
+            return self.learning_rate
+        return self.learning_rate * min(1.0, (step + 1) / _RISE_STEPS)
+
+    def averaging_at(self, step):
+        """Share of the running average that is kept: first the plain mean."""
+        return 0.0 if self.going_on else min(_AVERAGING, step / (step + 10))
+
+    def beta_at(self, step):
+        if step >= self.warm_up_steps:
+            return self.beta
+        return self.beta * step / self.warm_up_steps
+
+
+class Record(NamedTuple):
+    """Where training stands."""
+
+    epoch: int  # counted from one
+    step: int
+    epoch_ended: bool
+    loss: float  # mean objective per row since the epoch began
+    validation_score: float | None  # held-out bound at beta = 1, where a look was taken
+
+
+class HeldOut:
+    """Rows kept from training, scored with noise that never changes.
+
+    Parameters
+    ----------
+    inputs : Tensor of shape (n_rows, n_inputs)
+    targets : Tensor of shape (n_rows, n_features)
+    """
+
+    def __init__(self, model, inputs, targets, generator):
+        self._model = model
+        self._inputs = inputs
+        self._targets = targets
+        n_draws = max(1, round(_TERMS_PER_LOOK / len(inputs)))
+        shape = (n_draws, len(inputs), model.n_components)
+        self._noise = model.posterior.noise(shape, generator)
+        self.n_terms = n_draws * len(inputs)
+
+    def score(self, weights):
+        """Mean evidence lower bound of the rows, in nats, at beta = 1."""
+        with torch.no_grad():
+            terms = self._model.terms(weights, self._inputs, self._targets, self._noise)
+            return float(terms.log_likelihood.mean() - terms.kl.mean())
+
+
+class _Best:
+    """The best weights that a look has found, and how long ago."""
+
+    def __init__(self, flat, plan):
+        self._flat = flat
+        self._tolerance = plan.tolerance
+        self._patience = plan.patience
+        self.weights = None
+        self.score = -math.inf
+        self._reference = -math.inf
+        self._looks = 0
+
+    def update(self, score):
+        """Take note of a look; return whether patience is at its end."""
+        if score > self.score:
+            self.score = score
+            self.weights = self._flat.clone()
+        if score > self._reference + self._tolerance:
+            self._reference = score
+            self._looks = 0
+        else:
+            self._looks += 1
+        return self._looks >= self._patience
+
+    def restore(self):
+        if self.weights is not None:
+            self._flat.copy_(self.weights)
+
+
+def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=None):
+    """Minimise the objective, in place.
+
+    Parameters
+    ----------
+    model : Model
+    flat : Tensor of shape (n_weights,)
+        Float32. Training begins there; at every record it holds the averaged weights.
+    chunks : callable
+        Called with nothing at the start of an epoch: an iterator of (inputs, targets)
+        that together hold every row once, in random order.
+    plan : Plan
+    objective : callable
+        From `Terms` and the weight of the divergence to a number.
+    generator : torch.Generator
+        On the device of `flat`.
+    held_out : HeldOut or None, default=None
+        With it, training stops early, and the best weights are restored at the end.
+    adam : Adam or None, default=None
+        To go on with the moments of earlier steps.
+
+    Yields
+    ------
+    record : Record
+
+    Raises
+    ------
+    Divergence
+        If the loss is not finite at a record.
+    """
+    moving = flat.clone()
+    adam = adam or Adam(len(flat), flat.device)
+    averaged, leaves = model.views(flat), _leaves(model.views(moving))
+    best = _Best(flat, plan)
+    look_every = _steps_between_looks(plan, held_out)
+    step = 0
+    try:
+        for epoch in range(1, plan.max_epochs + 1):
+            total, n_seen = flat.new_zeros(()), 0
+            for inputs, targets, noise in _batches(model, chunks, plan, generator):
+                loss, gradient = _gradient(
+                    model, leaves, objective, plan.beta_at(step), inputs, targets, noise
+                )
+                adam.step(moving, gradient, plan.learning_rate_at(step))
+                flat.lerp_(moving, 1 - plan.averaging_at(step))
+                total += loss * len(inputs)
+                n_seen += len(inputs)
+                step += 1
+                looks = step >= plan.warm_up_steps and step % look_every == 0
+                if held_out is not None and (looks or step == plan.n_steps):
+                    score = held_out.score(averaged)
+                    record = Record(epoch, step, False, float(total) / n_seen, score)
+                    _check(record)
+                    exhausted = best.update(score)
+                    yield record._replace(epoch_ended=exhausted)
+                    if exhausted:
+                        return
+            record = Record(epoch, step, True, float(total) / n_seen, None)
+            _check(record)
+            yield record
+    finally:
+        best.restore()
+
+
+def _steps_between_looks(plan, held_out):
+    """Seldom enough that looks cost under a tenth of the training.
+
+    A forward pass is about a third of a training step.
+    """
+    if held_out is None:
+        return plan.n_steps
+    ratio = held_out.n_terms / (3 * plan.n_draws * plan.rows_per_step)
+    return max(_STEPS_PER_LOOK, math.ceil(10 * ratio))
+
+
+def _leaves(weights):
+    """Views of the flat vector that gradients can be taken with respect to."""
+    return {
+        part: {
+            name: tensor.detach().requires_grad_() for name, tensor in tensors.items()
+        }
+        for part, tensors in weights.items()
+    }
+
+
+def _batches(model, chunks, plan, generator):
+    """Slices of the chunks, with the noise of a chunk drawn at once."""
+    for inputs, targets in chunks():
+        shape = (plan.n_draws, len(inputs), model.n_components)
+        noise = model.posterior.noise(shape, generator)
+        for start in range(0, len(inputs), plan.rows_per_step):
+            rows = slice(start, start + plan.rows_per_step)
+            yield inputs[rows], targets[rows], noise[:, rows]
+
+
+def _gradient(model, leaves, objective, beta, inputs, targets, noise):
+    """Loss of a batch, still on the device, and its gradient as one flat vector."""
+    with torch.enable_grad():
+        loss = objective(model.terms(leaves, inputs, targets, noise), beta)
+        tensors = [tensor for part in leaves.values() for tensor in part.values()]
+        gradients = torch.autograd.grad(loss, tensors)
+    return loss.detach(), torch.cat([part.reshape(-1) for part in gradients])
+
+
+def _check(record):
+    finite = math.isfinite(record.loss)
+    if not finite or not math.isfinite(record.validation_score or 0.0):
+        raise Divergence(f"loss {record.loss} at epoch {record.epoch}")
