@@ -1,0 +1,131 @@
+"""The kind of table that the user gave, remembered and given back.
+
+A layout is plain data: the container ("array", "pandas" or "polars"), and the labels
+and dtypes of its columns. pandas and polars are imported only to give frames back.
+"""
+
+import numpy as np
+
+__all__ = ["column_labels", "describe", "non_numeric_columns", "restore"]
+
+
+def describe(X):
+    """The layout of an array-like or data frame.
+
+    Returns
+    -------
+    layout : dict
+        "container"; for arrays "dtype", for frames "columns" and "dtypes".
+    """
+    container = _container(X)
+    if container == "array":
+        return {"container": "array", "dtype": str(getattr(X, "dtype", "float64"))}
+    return {
+        "container": container,
+        "columns": list(X.columns),
+        "dtypes": [str(dtype) for dtype in X.dtypes],
+    }
+
+
+def restore(values, layout, *, dtypes, index=None):
+    """Values as the kind of table that the layout describes.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples, n_features)
+    layout : dict
+        From `describe`.
+    dtypes : bool
+        Whether to restore the dtypes as well: rows have them, means stay float.
+    index : pandas Index or None, default=None
+        For a pandas frame.
+
+    Returns
+    -------
+    table : ndarray, pandas DataFrame or polars DataFrame
+    """
+    if layout["container"] == "array":
+        return _cast(values, layout["dtype"]) if dtypes else values
+    columns = {
+        label: _cast(values[:, j], dtype) if dtypes else values[:, j]
+        for j, (label, dtype) in enumerate(
+            zip(layout["columns"], layout["dtypes"], strict=True)
+        )
+    }
+    if layout["container"] == "polars":
+        return _polars_frame(columns, layout["dtypes"] if dtypes else None)
+    return _pandas_frame(columns, layout["dtypes"] if dtypes else None, index)
+
+
+def column_labels(layout, n_features):
+    """What the columns are called: their labels, or their numbers."""
+    return layout.get("columns", list(range(n_features)))
+
+
+def non_numeric_columns(X):
+    """Labels of the columns of a data frame that do not hold numbers."""
+    container = _container(X)
+    if container == "pandas":
+        from pandas.api.types import is_numeric_dtype
+
+        return [
+            label
+            for label, dtype in zip(X.columns, X.dtypes, strict=True)
+            if not is_numeric_dtype(dtype)
+        ]
+    if container == "polars":
+        return [
+            label
+            for label, dtype in X.schema.items()
+            if not (dtype.is_numeric() or str(dtype) == "Boolean")
+        ]
+    return []
+
+
+def _container(X):
+    if not hasattr(X, "columns"):
+        return "array"
+    return "polars" if type(X).__module__.split(".")[0] == "polars" else "pandas"
+
+
+def _cast(values, dtype):
+    """Numbers as a dtype holds them: whole numbers rounded and within its range."""
+    name = dtype.lower()
+    if name.startswith(("int", "uint")):
+        bounds = np.iinfo(name)
+        # The largest float below the bound: 2**63 itself does not fit an int64.
+        largest = (
+            np.nextafter(float(bounds.max), 0) if bounds.bits == 64 else bounds.max
+        )
+        return np.rint(values).clip(bounds.min, largest).astype(name)
+    if name.startswith("bool"):
+        return values > 0.5
+    if name.startswith("float"):
+        return values.astype(name)
+    return values
+
+
+def _pandas_frame(columns, dtypes, index):
+    import pandas as pd
+
+    frame = pd.DataFrame(dict(enumerate(columns.values())), index=index)
+    frame.columns = list(columns)
+    return (
+        frame
+        if dtypes is None
+        else frame.astype(dict(zip(frame.columns, dtypes, strict=True)))
+    )
+
+
+def _polars_frame(columns, dtypes):
+    import polars as pl
+
+    frame = pl.DataFrame(columns)
+    if dtypes is None:
+        return frame
+    return frame.cast(
+        {
+            label: getattr(pl, dtype)
+            for label, dtype in zip(columns, dtypes, strict=True)
+        }
+    )

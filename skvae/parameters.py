@@ -1,0 +1,165 @@
+"""What the constructor's parameters stand for: names and "auto" resolved."""
+
+import math
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+
+from skvae import likelihoods, networks, objectives, posteriors, priors
+from skvae.compat import Interval, StrOptions
+from skvae.core.training import Plan
+from skvae.settings import Settings, resolve
+
+__all__ = ["CONSTRAINTS", "PLACES", "plan", "settings", "split", "training_device"]
+
+#: The places that make a model, and the families that a name in them may stand for.
+PLACES = {
+    "network": networks.FAMILIES,
+    "likelihood": likelihoods.FAMILIES,
+    "posterior": posteriors.FAMILIES,
+    "prior": priors.FAMILIES,
+}
+
+_AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
+_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+_AUTO = StrOptions({"auto"})
+
+#: What every variational autoencoder's parameters may be.
+CONSTRAINTS = {
+    "n_components": [_AT_LEAST_ONE, _AUTO],
+    "hidden_layer_sizes": ["array-like", _AT_LEAST_ONE],
+    "activation": [StrOptions(set(networks.ACTIVATIONS))],
+    "network": [StrOptions(set(networks.FAMILIES)), Settings, None],
+    "likelihood": [
+        StrOptions({"auto", *likelihoods.FAMILIES}),
+        likelihoods.Likelihood,
+    ],
+    "posterior": [StrOptions(set(posteriors.FAMILIES)), Settings],
+    "prior": [StrOptions(set(priors.FAMILIES)), Settings],
+    "objective": [StrOptions(set(objectives.FAMILIES)), Settings],
+    "beta": [_NOT_NEGATIVE],
+    "kl_warmup": [Interval(Real, 0, 1, closed="both")],
+    "standardize": ["boolean"],
+    "init": [StrOptions({"pca", "random"})],
+    "optimizer": [StrOptions({"adam"})],
+    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "batch_size": [_AT_LEAST_ONE, _AUTO],
+    "max_iter": [_AT_LEAST_ONE, _AUTO],
+    "early_stopping": ["boolean", _AUTO],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [_AT_LEAST_ONE],
+    "tol": [_NOT_NEGATIVE],
+    "n_mc_samples": [_AT_LEAST_ONE],
+    "n_importance_samples": [_AT_LEAST_ONE],
+    "warm_start": ["boolean"],
+    "device": [str, torch.device, None],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
+
+_MOST_COMPONENTS_BY_DEFAULT = 16
+_LEAST_STEPS, _LEAST_EPOCHS = 3_000, 10
+#: Below this, a tenth of the rows is too few to tell a better model from a worse one.
+_LEAST_ROWS_FOR_STOPPING = 50
+#: Enough to see a change of a hundredth of a nat; more would be better trained on.
+_MOST_HELD_OUT_ROWS = 5_000
+
+
+def settings(estimator, n_features):
+    """The width of the code, and the settings objects of the model's places.
+
+    Returns
+    -------
+    n_components : int
+    settings : dict
+        By the names of `PLACES`.
+    """
+    n_components = estimator.n_components
+    if n_components == "auto":
+        n_components = min(_MOST_COMPONENTS_BY_DEFAULT, math.ceil(n_features / 2))
+    network = estimator.network
+    if network is None:
+        sizes = np.atleast_1d(np.asarray(estimator.hidden_layer_sizes, dtype=object))
+        network = networks.MLP(tuple(sizes.tolist()), estimator.activation)
+    chosen = {
+        "network": network,
+        "likelihood": estimator.likelihood,
+        "posterior": estimator.posterior,
+        "prior": estimator.prior,
+    }
+    if chosen["likelihood"] == "auto":
+        chosen["likelihood"] = "gaussian"
+    return int(n_components), {
+        place: resolve(chosen[place], families) for place, families in PLACES.items()
+    }
+
+
+def plan(estimator, n_rows):
+    """How to train on some number of rows."""
+    batch_size = estimator.batch_size
+    if batch_size == "auto":
+        batch_size = 128 if n_rows < 20_000 else 256 if n_rows < 100_000 else 512
+    batch_size = min(batch_size, n_rows)
+    max_iter = estimator.max_iter
+    if max_iter == "auto":
+        steps_per_epoch = math.ceil(n_rows / batch_size)
+        max_iter = max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / steps_per_epoch))
+    return Plan(
+        n_rows=n_rows,
+        batch_size=batch_size,
+        max_epochs=max_iter,
+        learning_rate=estimator.learning_rate,
+        n_draws=estimator.n_mc_samples,
+        beta=estimator.beta,
+        kl_warmup=estimator.kl_warmup,
+        patience=estimator.n_iter_no_change,
+        tolerance=estimator.tol,
+    )
+
+
+def split(estimator, n_samples, rng):
+    """Training rows and held-out rows, both in ascending order.
+
+    Raises
+    ------
+    ValueError
+        If early stopping is asked for and the rows are too few.
+    """
+    stopping = estimator.early_stopping
+    if stopping == "auto":
+        stopping = n_samples >= _LEAST_ROWS_FOR_STOPPING
+    if not stopping:
+        return np.arange(n_samples), np.arange(0)
+    if n_samples < 3:
+        raise ValueError(
+            f"early_stopping=True needs at least 3 rows, got n_samples={n_samples}: 2 "
+            "to train on and 1 to hold out. Set early_stopping=False."
+        )
+    n_held_out = min(
+        max(1, round(estimator.validation_fraction * n_samples)),
+        _MOST_HELD_OUT_ROWS,
+        n_samples - 2,
+    )
+    order = rng.permutation(n_samples)
+    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+
+def training_device(device):
+    """The device that a parameter names.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the device, or has none here.
+    """
+    device = torch.device("cpu") if device is None else device
+    try:
+        device = torch.device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={str(device)!r} is not to be had here ({error}). Use device=None "
+            "for the CPU."
+        ) from error
+    return device

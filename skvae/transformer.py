@@ -1,0 +1,398 @@
+"""VAETransformer: the variational autoencoder as a scikit-learn transformer."""
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from skvae import frames
+from skvae.base import BaseVAE, all_or_nothing, draw_seed
+from skvae.compat import fit_context
+
+__all__ = ["VAETransformer"]
+
+
+class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
+    """Variational autoencoder for tables of numbers.
+
+    A latent-variable model p(x) = integral of p(x|z) p(z) dz, whose likelihood
+    p(x|z) is given by a decoder network, fitted together with an encoder network
+    that approximates the posterior q(z|x). One fitted model gives codes
+    (`transform`), reconstructions (`inverse_transform`), log-densities in the units
+    of X (`score_samples`), new rows (`sample`), and what each column contributes
+    (`score_features`).
+
+    The networks have a linear path beside the hidden layers and start at the
+    probabilistic-PCA solution, so that the model starts where PCA ends. Columns are
+    standardised inside.
+
+    Read more in the user guide, docs/user_guide.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Width of the code z. "auto" is ``min(16, ceil(n_features / 2))``.
+    hidden_layer_sizes : tuple of int, default=(64, 32)
+        Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is the
+        purely linear model.
+    activation : str, default="silu"
+        "elu", "gelu", "identity", "logistic", "relu", "silu", "softplus" or "tanh".
+    network : settings object or None, default=None
+        Overrides `hidden_layer_sizes` and `activation`, for example
+        ``skvae.networks.MLP((64, 32), linear_path=False)``.
+    likelihood : str or settings object, default="auto"
+        p(x|z): "gaussian", "bernoulli" (values in {0, 1}), or an object of
+        `skvae.likelihoods` such as ``Gaussian("shared")``. "auto" is "gaussian".
+    posterior : str or settings object, default="gaussian"
+        q(z|x): normal with independent components.
+    prior : str or settings object, default="gaussian"
+        p(z): standard normal.
+    objective : str or settings object, default="elbo"
+        What training maximises: the evidence lower bound.
+    beta : float, default=1.0
+        Weight of the KL divergence in training. Scores do not use it.
+    kl_warmup : float, default=0.0
+        Share of the planned steps over which that weight rises from 0.
+    standardize : bool, default=True
+        Whether columns are centred and scaled to unit variance inside. Columns with
+        values in {0, 1} under a Bernoulli likelihood are centred for the encoder
+        only.
+    init : {"pca", "random"}, default="pca"
+        Where training starts: at the probabilistic-PCA solution, or at random
+        (always so for a network without a linear path).
+    optimizer : {"adam"}, default="adam"
+        The optimiser.
+    learning_rate : float, default=4e-3
+        Step size of Adam. It rises over the first 50 steps and stays; the fitted
+        model is the running average of the weights over about 200 steps, which does
+        what a falling rate would do.
+    batch_size : int or "auto", default="auto"
+        Rows a step, at most. "auto" is 128 below 20,000 training rows, 256 below
+        100,000 and 512 from there.
+    max_iter : int or "auto", default="auto"
+        Epochs, at most. "auto" makes about 3,000 steps, and at least 10 epochs.
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold rows out, look at their bound every 50 steps or so, stop when
+        it no longer rises, and go back to the best weights. "auto" does so from 50
+        rows up.
+    validation_fraction : float, default=0.1
+        Share of the rows held out for early stopping, 5,000 rows at most.
+    n_iter_no_change : int, default=12
+        Looks without an improvement by `tol` after which training stops.
+    tol : float, default=1e-4
+        In nats per row.
+    n_mc_samples : int, default=1
+        Codes drawn per row and training step.
+    n_importance_samples : int, default=64
+        Draws per row in `score_samples`: the more, the tighter the bound.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the fitted weights and scaling, with a new
+        schedule. The model must be the same.
+    device : str, torch.device or None, default=None
+        Where to compute, such as "cuda". None is the CPU. A model saved on one device
+        is loaded on any.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the held-out rows, the start, the order of rows and the training noise.
+        Scores never depend on it.
+    verbose : bool or int, default=False
+        Whether to print about ten lines a fit.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Width of the code.
+    kl_per_component_ : ndarray of shape (n_components_,)
+        Mean KL divergence of each component's posterior from its prior, over
+        training rows, in nats. Near 0: the component is not used.
+    loss_curve_ : list of float
+        The objective, per epoch, in nats per row of the standardised columns.
+    validation_scores_ : list of float
+        The held-out evidence lower bound at beta = 1, per look, in nats per row of
+        the standardised columns. Empty without early stopping.
+    n_iter_ : int
+        Epochs begun.
+    likelihood_ : list of dict
+        "column" and "family" of each column.
+    n_features_in_ : int
+        Number of columns seen in fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X had names that are all strings.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The linear model, in closed form.
+    sklearn.decomposition.FactorAnalysis : The same with a noise for each column.
+    sklearn.mixture.GaussianMixture : Density estimation by clusters.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
+
+    D. J. Rezende, S. Mohamed and D. Wierstra, "Stochastic Backpropagation and
+    Approximate Inference in Deep Generative Models", ICML 2014.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAETransformer
+    >>> X = load_iris().data
+    >>> vae = VAETransformer(n_components=2, random_state=0).fit(X)
+    >>> vae.transform(X).shape
+    (150, 2)
+    >>> vae.inverse_transform(vae.transform(X)).shape
+    (150, 4)
+    >>> vae.score_samples(X).shape
+    (150,)
+    >>> vae.sample(5, random_state=0).shape
+    (5, 4)
+    """
+
+    def __init__(
+        self,
+        n_components="auto",
+        *,
+        hidden_layer_sizes=(64, 32),
+        activation="silu",
+        network=None,
+        likelihood="auto",
+        posterior="gaussian",
+        prior="gaussian",
+        objective="elbo",
+        beta=1.0,
+        kl_warmup=0.0,
+        standardize=True,
+        init="pca",
+        optimizer="adam",
+        learning_rate=4e-3,
+        batch_size="auto",
+        max_iter="auto",
+        early_stopping="auto",
+        validation_fraction=0.1,
+        n_iter_no_change=12,
+        tol=1e-4,
+        n_mc_samples=1,
+        n_importance_samples=64,
+        warm_start=False,
+        device=None,
+        random_state=None,
+        verbose=False,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.network = network
+        self.likelihood = likelihood
+        self.posterior = posterior
+        self.prior = prior
+        self.objective = objective
+        self.beta = beta
+        self.kl_warmup = kl_warmup
+        self.standardize = standardize
+        self.init = init
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.n_mc_samples = n_mc_samples
+        self.n_importance_samples = n_importance_samples
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @all_or_nothing
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Fit the model to rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Finite numbers; an array or a pandas or polars data frame. Never copied
+            whole, never changed.
+        y : Ignored
+            Present for scikit-learn's sake.
+
+        Returns
+        -------
+        self : VAETransformer
+
+        Raises
+        ------
+        ValueError
+            If X holds text, NaN, infinity or values that the likelihood cannot have
+            produced, or if training diverges; the message names the column. The
+            estimator is left as it was, as it is when the fit is interrupted.
+        """
+        self._fit(X, y)
+        return self
+
+    @all_or_nothing
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Go on training: one pass over X at a constant learning rate.
+
+        The first call, on 2 rows or more, fixes the scaling and the start; nothing is
+        held out. Moments of the optimiser are kept between calls.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Finite numbers.
+        y : Ignored
+            Present for scikit-learn's sake.
+
+        Returns
+        -------
+        self : VAETransformer
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, or if a parameter that shapes the model has changed.
+        """
+        self._partial_fit(X)
+        return self
+
+    def transform(self, X):
+        """Codes of rows: the posterior means.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components_)
+            float32 where X is, float64 otherwise.
+        """
+        X = self._check_rows(X)
+        return self._fitted_model(X.dtype).codes(X)
+
+    def inverse_transform(self, X):
+        """Rows that codes stand for: the decoder's means.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            Codes.
+
+        Returns
+        -------
+        X_original : array or data frame of shape (n_samples, n_features)
+            In the units of the data. A data frame with its columns where the
+            estimator was fitted on one, with the index of the codes if they have one.
+            For Bernoulli columns the mean is the probability of a 1.
+
+        Raises
+        ------
+        ValueError
+            If the codes have another width than `n_components_`.
+        """
+        check_is_fitted(self)
+        index = getattr(X, "index", None) if hasattr(X, "iloc") else None
+        Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        if Z.shape[1] != self.n_components_:
+            raise ValueError(
+                f"X has {Z.shape[1]} columns, but {type(self).__name__} is expecting "
+                f"codes of n_components_={self.n_components_} columns."
+            )
+        fitted = self._fitted_model(Z.dtype)
+        return frames.restore(
+            fitted.means(Z), fitted.table.layout, dtypes=False, index=index
+        )
+
+    def sample(self, n_samples=1, *, random_state=None):
+        """New rows, drawn from the model, noise included.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws. None takes one from NumPy's global state.
+
+        Returns
+        -------
+        X : array or data frame of shape (n_samples, n_features)
+            With the columns and dtypes that the estimator was fitted on: columns of
+            whole numbers are rounded.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is below 1.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
+        fitted = self._fitted_model(np.float64)
+        rows = fitted.draws(int(n_samples), draw_seed(random_state))
+        return frames.restore(rows, fitted.table.layout, dtypes=True)
+
+    def score_samples(self, X):
+        """Log-likelihood of each row.
+
+        The importance-weighted estimate with `n_importance_samples` draws: a lower
+        bound on log p(x) in expectation over draws. The draws are fixed and shared by
+        all rows, so that a row's score depends on nothing but the row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_samples,)
+            log p(x) in nats, in the units of X, float64. Higher is more normal.
+        """
+        X = self._check_rows(X)
+        return self._fitted_model(X.dtype).log_likelihood(X, self.n_importance_samples)
+
+    def score(self, X, y=None):
+        """Mean log-likelihood of rows, for comparing models on held-out rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : Ignored
+            Present for scikit-learn's sake.
+
+        Returns
+        -------
+        log_likelihood : float
+            In nats per row, in the units of X.
+        """
+        return float(self.score_samples(X).mean())
+
+    def score_features(self, X):
+        """What each column, and the code, contribute to a row's log-likelihood.
+
+        log p(x) = sum over j of E[log p(x_j|z)] - KL(p(z|x) || p(z)), with
+        expectations under the importance-weighted posterior.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        contributions : ndarray of shape (n_samples, n_features + 1)
+            In nats, float64: a column a feature, then minus the cost of the code.
+            Rows sum to `score_samples`.
+        """
+        X = self._check_rows(X)
+        fitted = self._fitted_model(X.dtype)
+        return fitted.log_likelihood_by_feature(X, self.n_importance_samples)
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
