@@ -8,6 +8,8 @@ INSTALLED = $(VENV)/.installed
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 export MPLBACKEND = Agg
+# Small networks gain nothing from more threads, and lose much beside a busy neighbour.
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test lint doctest format bench clean
 
