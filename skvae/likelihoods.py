@@ -192,6 +192,48 @@ class Gaussian(Likelihood):
             return GaussianColumns(locations, self._above_floor(own["raw_scale"]))
         return GaussianColumns(locations, locations.new_tensor(self.scale))
 
+    def value_and_gradient(self, locations, others, own, targets):
+        """Sum of the log-probabilities, and its gradients by hand.
+
+        Parameters
+        ----------
+        locations, targets : Tensor of shape (n_rows, n_features)
+        others : Tensor of shape (n_rows, n_others)
+        own : dict of str to Tensor
+
+        Returns
+        -------
+        log_likelihood : Tensor of shape ()
+        locations, others : Tensor
+            Gradients with respect to the decoder's outputs.
+        own : dict of str to Tensor
+            Gradients with respect to the likelihood's own weights.
+        """
+        scale = self(locations, others, own).scale
+        inverse = scale.reciprocal()
+        standardized = (targets - locations).mul_(inverse)
+        squares = standardized.square()
+        log_scale = scale.log().expand_as(targets).sum()
+        log_likelihood = -0.5 * squares.sum() - log_scale
+        log_likelihood -= _HALF_LOG_2PI * targets.numel()
+        d_locations = standardized.mul_(inverse)
+        if self.known_variance is not None:
+            return log_likelihood, d_locations, others, {}
+        if self.scale == "conditional":
+            d_scale = squares.sub_(1).mul_(inverse)
+            return log_likelihood, d_locations, d_scale.mul_(others.sigmoid()), {}
+        raw_scale = own["raw_scale"]
+        n_rows = len(targets)
+        total = squares.sum(0).sub_(n_rows).mul_(inverse)
+        if self.scale == "shared":
+            total = total.sum(0, keepdim=True)
+        return (
+            log_likelihood,
+            d_locations,
+            others,
+            {"raw_scale": total * raw_scale.sigmoid()},
+        )
+
     def _above_floor(self, raw_scale):
         # softplus grows linearly, so no finite output of the decoder overflows.
         return self.floor + functional.softplus(raw_scale)
@@ -251,6 +293,11 @@ class Bernoulli(Likelihood):
 
     def __call__(self, locations, others, own):
         return BernoulliColumns(locations)
+
+    def value_and_gradient(self, locations, others, own, targets):
+        """Sum of the log-probabilities, and its gradients by hand: see Gaussian."""
+        log_likelihood = BernoulliColumns(locations).log_prob(targets).sum()
+        return log_likelihood, targets - locations.sigmoid(), others, {}
 
 
 class BernoulliColumns(NamedTuple):

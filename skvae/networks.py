@@ -148,22 +148,28 @@ class Perceptron:
         locations : Tensor of shape (n_rows, n_locations)
         others : Tensor of shape (n_rows, n_others)
         """
-        hidden = self._bounded(x) if self.bounded else x
+        hidden = self.bounded_input(x)
         for layer in range(self.depth):
-            hidden = self.activation(self._affine(weights, layer, hidden))
-        outputs = self._affine(weights, self.depth, hidden)
+            hidden = self.activation(self.affine(weights, layer, hidden))
+        return self.outputs(weights, hidden, x)
+
+    def bounded_input(self, x):
+        """What the first hidden layer reads."""
+        if not self.bounded:
+            return x
+        return x * (1 + (x * (1 / _INPUT_BOUND)).square()).rsqrt()
+
+    def affine(self, weights, layer, x):
+        """A layer before its activation."""
+        return torch.addmm(weights[f"bias_{layer}"], x, weights[f"weight_{layer}"])
+
+    def outputs(self, weights, hidden, x):
+        """Locations and others, from the last hidden layer and the linear path."""
+        outputs = self.affine(weights, self.depth, hidden)
         locations = outputs[:, : self.n_locations]
         if "linear_path" in weights:
             locations = torch.addmm(locations, x, weights["linear_path"])
         return locations, outputs[:, self.n_locations :]
-
-    @staticmethod
-    def _bounded(x):
-        return x * torch.rsqrt(1 + (x / _INPUT_BOUND).square())
-
-    @staticmethod
-    def _affine(weights, layer, x):
-        return torch.addmm(weights[f"bias_{layer}"], x, weights[f"weight_{layer}"])
 
     def start_random(self, weights, generator):
         """Glorot-uniform matrices and zero biases, in place."""

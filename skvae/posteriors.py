@@ -58,11 +58,15 @@ class Gaussian(Settings):
         """Noise for scoring: the uniforms carried by the inverse CDF."""
         return torch.special.ndtri(uniforms)
 
+    def unpack(self, locations, others):
+        """Means, squashed others in (-1, 1), and the log-scales that they make."""
+        squashed = torch.tanh(others / _LOG_SCALE_BOUND)
+        return locations, squashed, _LOG_SCALE_BOUND * squashed
+
     def __call__(self, locations, others):
         """The posterior of each row, from outputs of shape (n_rows, n_components)."""
-        return GaussianCodes(
-            locations, _LOG_SCALE_BOUND * torch.tanh(others / _LOG_SCALE_BOUND)
-        )
+        mean, _, log_scale = self.unpack(locations, others)
+        return GaussianCodes(mean, log_scale)
 
 
 class GaussianCodes(NamedTuple):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 
+from skvae.core import backward
 from skvae.core.optimizer import Adam
 
 __all__ = ["Divergence", "HeldOut", "Plan", "Record", "train"]
@@ -204,7 +205,11 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
     """
     moving = flat.clone()
     adam = adam or Adam(len(flat), flat.device)
-    averaged, leaves = model.views(flat), _leaves(model.views(moving))
+    averaged = model.views(flat)
+    if backward.covers(model, objective):
+        differentiate = backward.Backward(model, moving)
+    else:
+        differentiate = _Autograd(model, moving, objective)
     best = _Best(flat, plan)
     look_every = _steps_between_looks(plan, held_out)
     step = 0
@@ -212,8 +217,8 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
         for epoch in range(1, plan.max_epochs + 1):
             total, n_seen = flat.new_zeros(()), 0
             for inputs, targets, noise in _batches(model, chunks, plan, generator):
-                loss, gradient = _gradient(
-                    model, leaves, objective, plan.beta_at(step), inputs, targets, noise
+                loss, gradient = differentiate(
+                    plan.beta_at(step), inputs, targets, noise
                 )
                 adam.step(moving, gradient, plan.learning_rate_at(step))
                 flat.lerp_(moving, 1 - plan.averaging_at(step))
@@ -247,16 +252,6 @@ def _steps_between_looks(plan, held_out):
     return max(_STEPS_PER_LOOK, math.ceil(10 * ratio))
 
 
-def _leaves(weights):
-    """Views of the flat vector that gradients can be taken with respect to."""
-    return {
-        part: {
-            name: tensor.detach().requires_grad_() for name, tensor in tensors.items()
-        }
-        for part, tensors in weights.items()
-    }
-
-
 def _batches(model, chunks, plan, generator):
     """Slices of the chunks, with the noise of a chunk drawn at once."""
     for inputs, targets in chunks():
@@ -267,13 +262,25 @@ def _batches(model, chunks, plan, generator):
             yield inputs[rows], targets[rows], noise[:, rows]
 
 
-def _gradient(model, leaves, objective, beta, inputs, targets, noise):
-    """Loss of a batch, still on the device, and its gradient as one flat vector."""
-    with torch.enable_grad():
-        loss = objective(model.terms(leaves, inputs, targets, noise), beta)
-        tensors = [tensor for part in leaves.values() for tensor in part.values()]
-        gradients = torch.autograd.grad(loss, tensors)
-    return loss.detach(), torch.cat([part.reshape(-1) for part in gradients])
+class _Autograd:
+    """Loss of a batch and its gradient, by automatic differentiation."""
+
+    def __init__(self, model, flat, objective):
+        self._model = model
+        self._objective = objective
+        # Leaves that share the flat vector's memory.
+        self._weights = {
+            part: {name: view.detach().requires_grad_() for name, view in views.items()}
+            for part, views in model.views(flat).items()
+        }
+        self._leaves = [w for part in self._weights.values() for w in part.values()]
+
+    def __call__(self, beta, inputs, targets, noise):
+        with torch.enable_grad():
+            terms = self._model.terms(self._weights, inputs, targets, noise)
+            loss = self._objective(terms, beta)
+            gradients = torch.autograd.grad(loss, self._leaves)
+        return loss.detach(), torch.cat([part.reshape(-1) for part in gradients])
 
 
 def _check(record):
