@@ -6,12 +6,12 @@ import warnings
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvae import __version__, frames, likelihoods, parameters, run
+from skvae.compat import CallbackSupportMixin
 from skvae.core.training import Divergence
 from skvae.fitted import FittedModel
 from skvae.settings import from_state
@@ -63,70 +63,56 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     def _validate(self, X, *, reset=False, min_samples=1):
         """X as a two-dimensional array of finite numbers, not copied where it is one.
 
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+        layout : dict
+            The kind of table that was given, from `frames.describe`.
+
         Raises
         ------
         ValueError
             Naming the column, where X holds text, NaN or infinity.
         """
+        layout = frames.describe(X)
         text = frames.non_numeric_columns(X)
         if text:
             raise ValueError(
                 f"Columns {text} do not hold numbers. Encode them first, for example "
                 "with sklearn.preprocessing.OneHotEncoder, or leave them out."
             )
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype="numeric",
-            ensure_all_finite=False,
-            ensure_min_samples=min_samples,
-        )
-        if X.dtype.kind == "f":
-            self._check_finite(X)
-        return X
-
-    def _check_finite(self, X):
-        for batch in gen_batches(len(X), _ROWS_AT_ONCE):
-            with np.errstate(over="ignore", invalid="ignore"):
-                suspicious = not np.isfinite(X[batch].sum())
-            if suspicious and not np.isfinite(X[batch]).all():
-                i, j = np.argwhere(~np.isfinite(X[batch]))[0]
-                found = "NaN" if np.isnan(X[batch][i, j]) else "infinity"
-                raise ValueError(
-                    f"Input X contains {found} in column {self._label(j)} "
-                    f"(row {batch.start + i}). Fill it, for example with "
-                    "sklearn.impute.SimpleImputer, or drop the row."
-                )
-
-    def _check_possible(self, X, likelihood):
-        """Refuse values that the likelihood cannot have produced."""
-        for batch in gen_batches(len(X), _ROWS_AT_ONCE):
-            impossible = likelihood.impossible(X[batch])
-            if impossible is not None and impossible.any():
-                i, j = np.argwhere(impossible)[0]
-                raise ValueError(
-                    f"Column {self._label(j)} holds {X[batch][i, j]} (row "
-                    f"{batch.start + i}), but {likelihood!r} describes values in "
-                    f"{likelihood.support}. Choose another likelihood, or recode the "
-                    "column."
-                )
-
-    def _label(self, j):
-        names = getattr(self, "feature_names_in_", None)
-        return str(j) if names is None else repr(str(names[j]))
+        try:
+            array = validate_data(
+                self,
+                X,
+                reset=reset,
+                dtype="numeric",
+                ensure_all_finite=False,
+                ensure_min_samples=min_samples,
+            )
+        except ValueError as error:
+            found = frames.first_text(X) if "str" in str(error) else None
+            if found is None:
+                raise
+            label, value = found
+            raise ValueError(
+                f"Column {label!r} holds {value!r}, which is not a number. Encode the "
+                "column first, or leave it out."
+            ) from error
+        if array.dtype.kind == "f":
+            _check_finite(array, layout)
+        return array, layout
 
     # ---- training ------------------------------------------------------------------
 
     def _fit(self, X, y):
         """Train from new weights or, warm, from the fitted ones."""
         warm = self.warm_start and self.__sklearn_is_fitted__()
-        layout = frames.describe(X)
-        array = self._validate(X, reset=not warm, min_samples=2)
+        array, layout = self._validate(X, reset=not warm, min_samples=2)
         seed = draw_seed(self.random_state)
         split_rng = np.random.default_rng(seed)
         rows, held_out_rows = parameters.split(self, len(array), split_rng)
-        state = self._fitted_state(array) if warm else None
+        state = self._fitted_state(array, layout) if warm else None
         if state is None:
             state = self._new_state(array, rows, layout, seed)
         state.pop("optimizer", None)  # the schedule starts anew
@@ -174,14 +160,13 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     def _partial_fit(self, X):
         """One pass at a constant rate, from where the last call ended."""
         first = not self.__sklearn_is_fitted__()
-        layout = frames.describe(X)
-        array = self._validate(X, reset=first, min_samples=2 if first else 1)
+        array, layout = self._validate(X, reset=first, min_samples=2 if first else 1)
         rows = np.arange(len(array))
         if first:
             seed = draw_seed(self.random_state)
             state = self._new_state(array, rows, layout, seed)
         else:
-            state = self._fitted_state(array)
+            state = self._fitted_state(array, layout)
             seed = state["optimizer"]["seed"] if "optimizer" in state else None
             seed = draw_seed(self.random_state) if seed is None else seed
         n_steps = state["optimizer"]["n_steps"] if "optimizer" in state else 0
@@ -205,10 +190,10 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
 
     def _new_state(self, X, rows, layout, seed):
         _, settings = parameters.settings(self, X.shape[1])
-        self._check_possible(X, settings["likelihood"])
+        _check_possible(X, layout, settings["likelihood"])
         return run.start(self, X, rows, layout, seed)
 
-    def _fitted_state(self, X):
+    def _fitted_state(self, X, layout):
         """The fitted state, if the parameters still describe it and X fits it.
 
         Raises
@@ -224,7 +209,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
                     f"for {value}. Going on from fitted weights needs the same model: "
                     "set the parameter back, or fit with warm_start=False."
                 )
-        self._check_possible(X, self._fitted_likelihood())
+        _check_possible(X, layout, self._fitted_likelihood())
         return dict(self._state)
 
     def _summary(self, state, X):
@@ -244,9 +229,10 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     def _explain(self, error, training):
         """Say which column is furthest from what the table was fitted to."""
         j, distance = training.furthest_column()
+        label = frames.column_labels(training.table.layout, j + 1)[j]
         return (
             f"Training diverged ({error}). The column furthest out of range is "
-            f"{self._label(j)}, which reaches {distance:.3g} standardised units: scale "
+            f"{label!r}, which reaches {distance:.3g} standardised units: scale "
             "it or remove its outliers. If its range is sound, lower learning_rate="
             f"{self.learning_rate}."
         )
@@ -264,8 +250,8 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     def _check_rows(self, X):
         """Rows to be scored or encoded, checked against the fitted table."""
         check_is_fitted(self)
-        X = self._validate(X)
-        self._check_possible(X, self._fitted_likelihood())
+        X, layout = self._validate(X)
+        _check_possible(X, layout, self._fitted_likelihood())
         return X
 
     # ---- state ---------------------------------------------------------------------
@@ -298,3 +284,33 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
                 stacklevel=2,
             )
         super().__setstate__(state)
+
+
+def _check_finite(X, layout):
+    """Refuse NaN and infinity, by the name of the column."""
+    for batch in gen_batches(len(X), _ROWS_AT_ONCE):
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspicious = not np.isfinite(X[batch].sum())
+        if suspicious and not np.isfinite(X[batch]).all():
+            i, j = np.argwhere(~np.isfinite(X[batch]))[0]
+            found = "NaN" if np.isnan(X[batch][i, j]) else "infinity"
+            raise ValueError(
+                f"Input X contains {found} in column "
+                f"{frames.column_labels(layout, X.shape[1])[j]!r} (row "
+                f"{batch.start + i}). Fill it, for example with "
+                "sklearn.impute.SimpleImputer, or drop the row."
+            )
+
+
+def _check_possible(X, layout, likelihood):
+    """Refuse values that the likelihood cannot have produced."""
+    for batch in gen_batches(len(X), _ROWS_AT_ONCE):
+        impossible = likelihood.impossible(X[batch])
+        if impossible is not None and impossible.any():
+            i, j = np.argwhere(impossible)[0]
+            raise ValueError(
+                f"Column {frames.column_labels(layout, X.shape[1])[j]!r} holds "
+                f"{X[batch][i, j]} (row {batch.start + i}), but {likelihood!r} "
+                f"describes values in {likelihood.support}. Choose another "
+                "likelihood, or recode the column."
+            )

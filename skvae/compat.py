@@ -1,10 +1,24 @@
-"""The only file that imports private names of scikit-learn.
+"""The only file that imports private names of scikit-learn, or works around it.
 
-The project asks for them to be published in scikit-learn issue 34001; third-party
+Scikit-learn's issue 34001 asks for the private names to be published: third-party
 estimators need them for parameter errors that read as scikit-learn's own.
 """
+
+import random
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
-__all__ = ["Interval", "StrOptions", "fit_context"]
+__all__ = ["CallbackSupportMixin", "Interval", "StrOptions", "fit_context"]
+
+
+def _import_callback_support():
+    # It imports rich where that is installed, which draws from Python's global state.
+    state = random.getstate()
+    from sklearn.callback import CallbackSupportMixin
+
+    random.setstate(state)
+    return CallbackSupportMixin
+
+
+CallbackSupportMixin = _import_callback_support()

@@ -6,7 +6,7 @@ and dtypes of its columns. pandas and polars are imported only to give frames ba
 
 import numpy as np
 
-__all__ = ["column_labels", "describe", "non_numeric_columns", "restore"]
+__all__ = ["column_labels", "describe", "first_text", "non_numeric_columns", "restore"]
 
 
 def describe(X):
@@ -82,6 +82,22 @@ def non_numeric_columns(X):
     return []
 
 
+def first_text(X):
+    """Label and value of the first cell that is not a number, or None."""
+    if not hasattr(X, "columns"):
+        X = np.asarray(X, dtype=object)
+        columns = dict(enumerate(X.T)) if X.ndim == 2 else {}
+    else:
+        columns = {label: X[label] for label in X.columns}
+    for label, column in columns.items():
+        for value in column:
+            try:
+                float(value)
+            except ValueError:
+                return label, value
+    return None
+
+
 def _container(X):
     if not hasattr(X, "columns"):
         return "array"
@@ -101,7 +117,8 @@ def _cast(values, dtype):
     if name.startswith("bool"):
         return values > 0.5
     if name.startswith("float"):
-        return values.astype(name)
+        bounds = np.finfo(name)
+        return values.clip(bounds.min, bounds.max).astype(name)
     return values
 
 
@@ -125,7 +142,15 @@ def _polars_frame(columns, dtypes):
         return frame
     return frame.cast(
         {
-            label: getattr(pl, dtype)
+            label: _polars_dtype(pl, dtype)
             for label, dtype in zip(columns, dtypes, strict=True)
         }
     )
+
+
+def _polars_dtype(pl, text):
+    """A polars dtype from how it prints, such as ``Decimal(precision=10, scale=2)``."""
+    name, _, arguments = text.partition("(")
+    pairs = (pair.split("=") for pair in arguments.rstrip(")").split(", ") if pair)
+    keywords = {key: int(value) for key, value in pairs}
+    return getattr(pl, name)(**keywords)

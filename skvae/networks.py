@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from skvae.settings import Settings
 
-__all__ = ["MLP", "Perceptron"]
+__all__ = ["MLP", "Network", "Perceptron"]
 
 ACTIVATIONS = {
     "elu": functional.elu,
@@ -34,8 +34,12 @@ ACTIVATIONS = {
 _INPUT_BOUND = 4.0
 
 
+class Network(Settings):
+    """Base of the networks: settings that make an encoder and a decoder."""
+
+
 @dataclass(frozen=True)
-class MLP(Settings):
+class MLP(Network):
     """Fully connected encoder; the decoder mirrors it.
 
     Parameters

@@ -11,7 +11,7 @@ import torch
 
 from skvae.settings import Settings
 
-__all__ = ["ELBO", "Terms"]
+__all__ = ["ELBO", "Objective", "Terms"]
 
 
 class Terms(NamedTuple):
@@ -21,8 +21,12 @@ class Terms(NamedTuple):
     kl: torch.Tensor  # KL(q(z|x) || p(z)), closed or averaged over draws, (n_rows,)
 
 
+class Objective(Settings):
+    """Base of the objectives."""
+
+
 @dataclass(frozen=True)
-class ELBO(Settings):
+class ELBO(Objective):
     """Evidence lower bound, with its divergence weighted by beta.
 
     The number to minimise is minus E_q[log p(x|z)] plus beta KL(q(z|x) || p(z)),

@@ -9,7 +9,7 @@ import torch
 from skvae import likelihoods, networks, objectives, posteriors, priors
 from skvae.compat import Interval, StrOptions
 from skvae.core.training import Plan
-from skvae.settings import Settings, resolve
+from skvae.settings import resolve
 
 __all__ = ["CONSTRAINTS", "PLACES", "plan", "settings", "split", "training_device"]
 
@@ -30,14 +30,14 @@ CONSTRAINTS = {
     "n_components": [_AT_LEAST_ONE, _AUTO],
     "hidden_layer_sizes": ["array-like", _AT_LEAST_ONE],
     "activation": [StrOptions(set(networks.ACTIVATIONS))],
-    "network": [StrOptions(set(networks.FAMILIES)), Settings, None],
+    "network": [StrOptions(set(networks.FAMILIES)), networks.Network, None],
     "likelihood": [
         StrOptions({"auto", *likelihoods.FAMILIES}),
         likelihoods.Likelihood,
     ],
-    "posterior": [StrOptions(set(posteriors.FAMILIES)), Settings],
-    "prior": [StrOptions(set(priors.FAMILIES)), Settings],
-    "objective": [StrOptions(set(objectives.FAMILIES)), Settings],
+    "posterior": [StrOptions(set(posteriors.FAMILIES)), posteriors.Posterior],
+    "prior": [StrOptions(set(priors.FAMILIES)), priors.Prior],
+    "objective": [StrOptions(set(objectives.FAMILIES)), objectives.Objective],
     "beta": [_NOT_NEGATIVE],
     "kl_warmup": [Interval(Real, 0, 1, closed="both")],
     "standardize": ["boolean"],
@@ -156,7 +156,7 @@ def training_device(device):
     device = torch.device("cpu") if device is None else device
     try:
         device = torch.device(device)
-        torch.empty(0, device=device)
+        torch.Generator(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={str(device)!r} is not to be had here ({error}). Use device=None "

@@ -15,7 +15,7 @@ import torch
 from skvae import priors
 from skvae.settings import Settings
 
-__all__ = ["Gaussian"]
+__all__ = ["Gaussian", "Posterior"]
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -24,8 +24,12 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _LOG_SCALE_BOUND = 8.0
 
 
+class Posterior(Settings):
+    """Base of the posteriors."""
+
+
 @dataclass(frozen=True)
-class Gaussian(Settings):
+class Gaussian(Posterior):
     """Normal posterior with independent components.
 
     References

@@ -7,11 +7,15 @@ import torch
 
 from skvae.settings import Settings
 
-__all__ = ["Gaussian"]
+__all__ = ["Gaussian", "Prior"]
+
+
+class Prior(Settings):
+    """Base of the priors."""
 
 
 @dataclass(frozen=True)
-class Gaussian(Settings):
+class Gaussian(Prior):
     """Standard normal: zero mean, unit variance, independent components.
 
     Examples

@@ -18,6 +18,9 @@ __all__ = ["History", "Run", "geometry", "start"]
 
 #: The start is computed from at most so many rows, and entries, of X.
 _START_ROWS, _START_ENTRIES = 10_000, 10_000_000
+#: Standard deviations beyond which a held-out cell is read as that far out, so that no
+#: single cell decides when to stop.
+_FURTHEST_HELD_OUT = 10.0
 
 
 def geometry(estimator, n_features):
@@ -98,11 +101,12 @@ class Run:
         model = build_model(state["geometry"], X.shape[1])
         self._flat = torch.tensor(state["weights"], device=device)
         self._adam = _adam(self._flat, state.get("optimizer"))
-        encode = self.table.encode_bounded
+        encode = self.table.encode
         chunks = ShuffledRows(X, rows, encode, rng, plan.rows_per_step, device)
         held_out = None
         if len(held_out_rows):
-            tensors = (to_tensor(part, device) for part in encode(X[held_out_rows]))
+            encoded = encode(X[held_out_rows], furthest=_FURTHEST_HELD_OUT)
+            tensors = (to_tensor(part, device) for part in encoded)
             held_out = HeldOut(model, *tensors, generator)
         self.records = train(
             model,

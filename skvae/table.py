@@ -14,10 +14,9 @@ from skvae import frames
 
 __all__ = ["TableEncoder"]
 
-#: Rows of a training table beyond which a value counts as at the edge: it bounds what
-#: held-out and later rows can do to float32 sums. Rows that were standardised on
-#: themselves lie within the square root of their number.
-_TRAINING_BOUND = 1e4
+#: Standardised values further out than this are read as this far out: sums of their
+#: squares, over any floor, then stay finite in either precision.
+_FURTHEST = {"float32": 1e12, "float64": 1e140}
 _ROWS_AT_ONCE = 16_384
 
 
@@ -76,27 +75,22 @@ class TableEncoder:
             return cls(scaler.mean_, scaler.scale_, True, layout)
         return cls(scaler.mean_, np.ones(n_features), False, layout)
 
-    def encode(self, X, dtype):
+    def encode(self, X, dtype=np.float32, furthest=None):
         """Inputs and targets of rows, both of shape (n_samples, n_features).
 
         The arithmetic is in float64; the answer is cast last. Where the targets are
-        the inputs, they are the same array.
+        the inputs, they are the same array. Standardised values beyond `furthest`
+        are read as that far out.
         """
         X = X.astype(np.float64)
         if self.standardized:
             X -= self.offset
             X /= self.scale
+            furthest = furthest or _FURTHEST[np.dtype(dtype).name]
+            np.clip(X, -furthest, furthest, out=X)
             inputs = X.astype(dtype, copy=False)
             return inputs, inputs
         return (X - self.offset).astype(dtype), X.astype(dtype, copy=False)
-
-    def encode_bounded(self, X):
-        """Inputs and targets for training: float32, far-off values at a bound."""
-        inputs, targets = self.encode(X, np.float64)
-        if self.standardized:
-            np.clip(inputs, -_TRAINING_BOUND, _TRAINING_BOUND, out=inputs)
-        encoded = inputs.astype(np.float32)
-        return encoded, encoded if targets is inputs else targets.astype(np.float32)
 
     def decode(self, targets):
         """Targets back in the units of X, as an array in the same precision."""

@@ -1,7 +1,10 @@
 """VAETransformer: the variational autoencoder as a scikit-learn transformer."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skvae import frames
@@ -61,7 +64,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         (always so for a network without a linear path).
     optimizer : {"adam"}, default="adam"
         The optimiser.
-    learning_rate : float, default=4e-3
+    learning_rate : float, default=5e-3
         Step size of Adam. It rises over the first 50 steps and stays; the fitted
         model is the running average of the weights over about 200 steps, which does
         what a falling rate would do.
@@ -162,7 +165,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         standardize=True,
         init="pca",
         optimizer="adam",
-        learning_rate=4e-3,
+        learning_rate=5e-3,
         batch_size="auto",
         max_iter="auto",
         early_stopping="auto",
@@ -327,10 +330,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
             If `n_samples` is below 1.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
         fitted = self._fitted_model(np.float64)
-        rows = fitted.draws(int(n_samples), draw_seed(random_state))
+        rows = fitted.draws(n_samples, draw_seed(random_state))
         return frames.restore(rows, fitted.table.layout, dtypes=True)
 
     def score_samples(self, X):
@@ -350,7 +352,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
             log p(x) in nats, in the units of X, float64. Higher is more normal.
         """
         X = self._check_rows(X)
-        return self._fitted_model(X.dtype).log_likelihood(X, self.n_importance_samples)
+        return self._fitted_model(X.dtype).log_likelihood(X, self._n_draws())
 
     def score(self, X, y=None):
         """Mean log-likelihood of rows, for comparing models on held-out rows.
@@ -386,7 +388,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         """
         X = self._check_rows(X)
         fitted = self._fitted_model(X.dtype)
-        return fitted.log_likelihood_by_feature(X, self.n_importance_samples)
+        return fitted.log_likelihood_by_feature(X, self._n_draws())
+
+    def _n_draws(self):
+        """Draws a score takes: a parameter that may have been set after the fit."""
+        return check_scalar(
+            self.n_importance_samples, "n_importance_samples", Integral, min_val=1
+        )
 
     @property
     def _n_features_out(self):

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import torch
+from scipy.stats import qmc
 
 __all__ = ["shared_uniforms"]
 
@@ -43,6 +44,7 @@ def shared_uniforms(n_draws, n_components, scrambling=0):
     >>> shared_uniforms(64, 2).mean().round(decimals=2)
     tensor(0.5000, dtype=torch.float64)
     """
-    engine = torch.quasirandom.SobolEngine(n_components, scramble=True, seed=scrambling)
-    points = engine.draw(n_draws, dtype=torch.float64)
-    return points.clamp_(_MARGIN, 1 - _MARGIN)
+    sequence = qmc.Sobol(n_components, scramble=True, rng=scrambling)
+    # SciPy warns of other numbers than powers of two; any beginning of one is even.
+    points = sequence.random_base2((n_draws - 1).bit_length())[:n_draws]
+    return torch.from_numpy(points.clip(_MARGIN, 1 - _MARGIN))

@@ -31,8 +31,12 @@ _TERMS_PER_LOOK = 1024
 _STEPS_PER_LOOK = 50
 
 
+#: How many times its size at the start the loss of a batch may have at the end.
+_WORST_RATIO = 100.0
+
+
 class Divergence(ArithmeticError):
-    """The loss is not a finite number."""
+    """The loss is not a finite number, or far above what it was at the start."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,7 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
     Raises
     ------
     Divergence
-        If the loss is not finite at a record.
+        If the loss is not finite at a record, or at the end far above the start.
     """
     moving = flat.clone()
     adam = adam or Adam(len(flat), flat.device)
@@ -213,10 +217,14 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
     best = _Best(flat, plan)
     look_every = _steps_between_looks(plan, held_out)
     step = 0
+    probe = None
     try:
         for epoch in range(1, plan.max_epochs + 1):
             total, n_seen = flat.new_zeros(()), 0
             for inputs, targets, noise in _batches(model, chunks, plan, generator):
+                if probe is None:
+                    probe = _Probe(model, objective, plan.beta, inputs, targets, noise)
+                    probe.begin(averaged)
                 loss, gradient = differentiate(
                     plan.beta_at(step), inputs, targets, noise
                 )
@@ -231,14 +239,45 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
                     record = Record(epoch, step, False, float(total) / n_seen, score)
                     _check(record)
                     exhausted = best.update(score)
+                    if exhausted:
+                        probe.check(averaged, record)
                     yield record._replace(epoch_ended=exhausted)
                     if exhausted:
                         return
             record = Record(epoch, step, True, float(total) / n_seen, None)
             _check(record)
+            if epoch == plan.max_epochs:
+                probe.check(averaged, record)
             yield record
     finally:
         best.restore()
+
+
+class _Probe:
+    """The first batch, by which the end of training is compared with the start.
+
+    The loss of a step is known before the step is made, so that of the last step
+    says nothing of where the step has led.
+    """
+
+    def __init__(self, model, objective, beta, inputs, targets, noise):
+        self._batch = inputs.clone(), targets.clone(), noise.clone()
+        self._model, self._objective, self._beta = model, objective, beta
+
+    def _loss(self, weights):
+        with torch.no_grad():
+            terms = self._model.terms(weights, *self._batch)
+            return float(self._objective(terms, self._beta))
+
+    def begin(self, weights):
+        """Take the loss at the start."""
+        self._most = _WORST_RATIO * max(1.0, abs(self._loss(weights)))
+
+    def check(self, weights, record):
+        """Raise if the loss is now out of all proportion."""
+        loss = self._loss(weights)
+        if not loss <= self._most:
+            raise Divergence(f"loss {loss:.3g} after epoch {record.epoch}")
 
 
 def _steps_between_looks(plan, held_out):
