@@ -11,8 +11,10 @@ standardised on it. Each entry is the mean over seeds, with the worst to the bes
 in brackets. Models are at their defaults but for what a row or column says.
 
 It prints, as Markdown, first the error of reconstruction of scikit-learn's digits
-beside PCA; then the held-out log p, in nats per column, of the three Gaussian scales,
-of a GaussianMixture and of PCA with as many components as the VAE. The mixture has full
+beside PCA, at the default network and at (256, 128) with a learning rate of 2e-3 and
+no early stopping; then the held-out log p, in nats per column, of the three Gaussian
+scales, of the first of them trained on all rows without early stopping, of a
+GaussianMixture, and of PCA with as many components as the VAE. The mixture has full
 covariances, the number of clusters (1 to 8) with the least BIC on the training rows,
 and a reg_covar of 2.5e-3: the square of the least scale that the VAE may learn, so
 that neither is paid more than the other for repeated values.
@@ -43,6 +45,12 @@ SCALES = ("conditional", "feature", "shared")
 TABLES = ("22_magic.gamma", "28_pendigits", "40_vowels", "27_PageBlocks")
 DIGITS_COMPONENTS = (2, 8)
 MAX_CLUSTERS = 8
+#: For reconstruction alone: wider, slower, and no rows held out.
+REDUCER = {
+    "hidden_layer_sizes": (256, 128),
+    "learning_rate": 2e-3,
+    "early_stopping": False,
+}
 MOST_ROWS = 10_000
 
 
@@ -105,9 +113,11 @@ def digits_errors(n_components, seed):
     """Mean squared error of each model on held-out digits."""
     train, test = split(load_digits().data, seed)
     vae = fit_vae(train, "shared", seed, n_components=n_components)
+    reducer = fit_vae(train, "shared", seed, n_components=n_components, **REDUCER)
     pca = PCA(n_components, random_state=seed).fit(train)
     return {
         'VAE, scale="shared"': reconstruction_error(vae, test),
+        "the same, wider": reconstruction_error(reducer, test),
         "PCA": reconstruction_error(pca, test),
     }
 
@@ -125,8 +135,13 @@ def log_likelihoods(X, seed):
     """Held-out nats per column of each model on one table."""
     train, test = split(X, seed)
     values, n_components = scale_log_likelihoods(train, test, seed)
-    pca = PCA(n_components, random_state=seed).fit(train)
-    others = {"mixture": fit_mixture(train, seed), "PCA": pca}
+    others = {
+        "conditional, all rows": fit_vae(
+            train, "conditional", seed, early_stopping=False
+        ),
+        "mixture": fit_mixture(train, seed),
+        "PCA": PCA(n_components, random_state=seed).fit(train),
+    }
     for name, model in others.items():
         values[name] = model.score(test) / test.shape[1]
     return values

@@ -112,10 +112,11 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         seed = draw_seed(self.random_state)
         split_rng = np.random.default_rng(seed)
         rows, held_out_rows = parameters.split(self, len(array), split_rng)
-        state = self._fitted_state(array, layout) if warm else None
-        if state is None:
+        if warm:
+            state = self._fitted_state(array, layout)
+            state.pop("optimizer", None)  # the schedule starts anew
+        else:
             state = self._new_state(array, rows, layout, seed)
-        state.pop("optimizer", None)  # the schedule starts anew
         plan = parameters.plan(self, len(rows))
         training = run.Run(self, array, rows, held_out_rows, state, plan, [seed, 1])
         history = run.History(type(self).__name__, plan, self.verbose)
@@ -162,14 +163,13 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         first = not self.__sklearn_is_fitted__()
         array, layout = self._validate(X, reset=first, min_samples=2 if first else 1)
         rows = np.arange(len(array))
-        if first:
-            seed = draw_seed(self.random_state)
-            state = self._new_state(array, rows, layout, seed)
+        state = None if first else self._fitted_state(array, layout)
+        if first or "optimizer" not in state:
+            seed, n_steps = draw_seed(self.random_state), 0
         else:
-            state = self._fitted_state(array, layout)
-            seed = state["optimizer"]["seed"] if "optimizer" in state else None
-            seed = draw_seed(self.random_state) if seed is None else seed
-        n_steps = state["optimizer"]["n_steps"] if "optimizer" in state else 0
+            seed, n_steps = (state["optimizer"][key] for key in ("seed", "n_steps"))
+        if first:
+            state = self._new_state(array, rows, layout, seed)
         plan = parameters.plan(self, len(rows)).one_pass()
         training = run.Run(self, array, rows, (), state, plan, [seed, 2, n_steps])
         try:
