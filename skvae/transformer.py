@@ -44,7 +44,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         ``skvae.networks.MLP((64, 32), linear_path=False)``.
     likelihood : str or settings object, default="auto"
         p(x|z): "gaussian", "bernoulli" (values in {0, 1}), or an object of
-        `skvae.likelihoods` such as ``Gaussian("shared")``. "auto" is "gaussian".
+        `skvae.likelihoods` such as ``Gaussian("shared")``. "auto" is "gaussian", whose
+        scale depends on the code.
     posterior : str or settings object, default="gaussian"
         q(z|x): normal with independent components.
     prior : str or settings object, default="gaussian"
@@ -110,7 +111,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         The objective, per epoch, in nats per row of the standardised columns.
     validation_scores_ : list of float
         The held-out evidence lower bound at beta = 1, per look, in nats per row of
-        the standardised columns. Empty without early stopping.
+        the standardised columns, with cells beyond 10 standard deviations read as 10.
+        Empty without early stopping.
     n_iter_ : int
         Epochs begun.
     likelihood_ : list of dict
