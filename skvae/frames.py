@@ -46,15 +46,13 @@ def restore(values, layout, *, dtypes, index=None):
     """
     if layout["container"] == "array":
         return _cast(values, layout["dtype"]) if dtypes else values
-    columns = {
-        label: _cast(values[:, j], dtype) if dtypes else values[:, j]
-        for j, (label, dtype) in enumerate(
-            zip(layout["columns"], layout["dtypes"], strict=True)
-        )
-    }
+    columns = list(values.T)
+    kept = layout["dtypes"] if dtypes else [None] * len(columns)
+    if dtypes:
+        columns = [_cast(*pair) for pair in zip(columns, kept, strict=True)]
     if layout["container"] == "polars":
-        return _polars_frame(columns, layout["dtypes"] if dtypes else None)
-    return _pandas_frame(columns, layout["dtypes"] if dtypes else None, index)
+        return _polars_frame(layout["columns"], columns, kept)
+    return _pandas_frame(layout["columns"], columns, kept, index)
 
 
 def column_labels(layout, n_features):
@@ -106,7 +104,8 @@ def _container(X):
 
 def _cast(values, dtype):
     """Numbers as a dtype holds them: whole numbers rounded and within its range."""
-    name = dtype.lower()
+    # Nullable and Arrow dtypes: "Int64", "int64[pyarrow]".
+    name = dtype.lower().split("[")[0]
     if name.startswith(("int", "uint")):
         bounds = np.iinfo(name)
         # The largest float below the bound: 2**63 itself does not fit an int64.
@@ -122,30 +121,29 @@ def _cast(values, dtype):
     return values
 
 
-def _pandas_frame(columns, dtypes, index):
+def _pandas_frame(labels, columns, dtypes, index):
     import pandas as pd
 
-    frame = pd.DataFrame(dict(enumerate(columns.values())), index=index)
-    frame.columns = list(columns)
-    return (
-        frame
-        if dtypes is None
-        else frame.astype(dict(zip(frame.columns, dtypes, strict=True)))
-    )
-
-
-def _polars_frame(columns, dtypes):
-    import polars as pl
-
-    frame = pl.DataFrame(columns)
-    if dtypes is None:
-        return frame
-    return frame.cast(
+    frame = pd.DataFrame(
         {
-            label: _polars_dtype(pl, dtype)
-            for label, dtype in zip(columns, dtypes, strict=True)
+            j: pd.Series(column, index=index, dtype=dtype)
+            for j, (column, dtype) in enumerate(zip(columns, dtypes, strict=True))
         }
     )
+    frame.columns = labels
+    return frame
+
+
+def _polars_frame(labels, columns, dtypes):
+    import polars as pl
+
+    frame = pl.DataFrame(dict(zip(labels, columns, strict=True)))
+    casts = {
+        label: _polars_dtype(pl, dtype)
+        for label, dtype in zip(labels, dtypes, strict=True)
+        if dtype is not None
+    }
+    return frame.cast(casts)
 
 
 def _polars_dtype(pl, text):

@@ -380,3 +380,14 @@ def test_verbose_prints_about_ten_lines(capsys, verbose, early_stopping):
 def test_not_verbose_prints_nothing(capfd, verbose):
     small(verbose=verbose).fit(X).partial_fit(X).score(X)
     assert capfd.readouterr() == ("", "")
+
+
+def test_repeated_labels_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"unique column names(.|\n)*'a' 2 times"):
+        small().fit(pd.DataFrame(X, columns=["a", "b", "a", "d"]))
+
+
+def test_nullable_dtypes_are_restored():
+    frame = FRAME.round().astype({"a": "Int64", "b": "Float64", "c": "UInt8"})
+    drawn = small().fit(frame).sample(3)
+    assert list(drawn.dtypes) == list(frame.dtypes)
