@@ -158,8 +158,9 @@ def training_device(device):
         device = torch.device(device)
         torch.Generator(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition(". ")[0]
         raise ValueError(
-            f"device={str(device)!r} is not to be had here ({error}). Use device=None "
-            "for the CPU."
+            f"device={str(device)!r} is not to be had here ({reason}). Use "
+            "device=None for the CPU."
         ) from error
     return device
