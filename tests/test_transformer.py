@@ -5,7 +5,8 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.decomposition import PCA
 
-from skvae import VAETransformer
+from skvae import VAETransformer, parameters
+from skvae.base import draw_seed
 from skvae.likelihoods import Bernoulli, Gaussian
 from skvae.networks import MLP
 
@@ -93,6 +94,19 @@ def test_early_stopping_ends_before_the_last_epoch():
     planned = -(-3000 // -(-270 // 128))
     assert vae.n_iter_ < planned
     assert max(vae.validation_scores_) > vae.validation_scores_[-1]
+
+
+def test_no_single_held_out_cell_decides_when_to_stop():
+    X = load_breast_cancer().data
+    vae = VAETransformer(3, max_iter=60, random_state=0)
+    split_rng = np.random.default_rng(draw_seed(0))
+    rows, held_out = parameters.split(vae, len(X), split_rng)
+    odd = X[:, 0].mean() + 100 * X[:, 0].std()
+    answers = []
+    for cell in (odd, 10 * odd):
+        X[held_out[0], 0] = cell
+        answers.append([*vae.fit(X).validation_scores_, vae.score(X[rows])])
+    assert answers[0] == answers[1]
 
 
 def test_a_seed_in_an_instance_advances():
@@ -199,6 +213,17 @@ def test_partial_fit_is_repeatable_and_survives_a_copy():
     half = passes(2, VAETransformer(2, random_state=0))
     rest = passes(2, deepcopy(half))
     np.testing.assert_array_equal(whole.score_samples(X), rest.score_samples(X))
+
+
+def test_partial_fit_counts_its_steps_and_never_repeats_its_noise():
+    X = iris()
+    vae = VAETransformer(2, batch_size=50, random_state=0)
+    steps = [vae.partial_fit(X)._state["optimizer"]["n_steps"] for _ in range(3)]
+    assert steps == [3, 6, 9]
+    # At a rate too small to move, losses differ by order and noise alone.
+    still = VAETransformer(2, learning_rate=1e-12, random_state=0)
+    losses = [still.partial_fit(X).loss_curve_[-1] for _ in range(3)]
+    assert len(set(losses)) == 3
 
 
 def test_partial_fit_goes_on_from_fit_one_row_at_a_time():
