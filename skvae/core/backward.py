@@ -85,6 +85,7 @@ class Backward:
             others.mul_(-1 / len(z)),
             with_input=True,
         ).view(noise.shape)
+        # Through z = mean + exp(log_scale) * noise, and through the closed divergence.
         weight = beta / n_rows
         d_mean = torch.add(dz.sum(0), mean, alpha=weight)
         variance = scale.square()
