@@ -106,7 +106,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         Width of the code.
     kl_per_component_ : ndarray of shape (n_components_,)
         Mean KL divergence of each component's posterior from its prior, over
-        training rows, in nats. Near 0: the component is not used.
+        some 10,000 rows of X, in nats. Near 0: the component is not used.
     loss_curve_ : list of float
         The objective, per epoch, in nats per row of the standardised columns.
     validation_scores_ : list of float

@@ -33,7 +33,7 @@ WITH_ARRAY_API = """
 from sklearn.utils.estimator_checks import check_estimator
 from skvae import VAETransformer
 results = check_estimator(VAETransformer(max_iter=5), on_fail=None, on_skip=None)
-print(sorted({result["status"] for result in results}), len(results))
+print(sorted({result["status"] for result in results}))
 """
 
 
@@ -48,7 +48,7 @@ def test_array_api():
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "['passed'] 47"
+    assert done.stdout.strip() == "['passed']"
 
 
 # scikit-learn's own checks fit on frames and go on with arrays.

@@ -75,6 +75,7 @@ def save(model, path, way):
         skops.io.dump(model, path)
 
 
+# Models fitted on frames are scored on the arrays that both processes can read.
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 def test_loaded_in_another_process(tmp_path):
     expected = {}
