@@ -1,16 +1,19 @@
 """Variational autoencoders at home in scikit-learn."""
 
+from importlib import import_module
+
 __version__ = "0.1.0"
 
-__all__ = ["VAETransformer", "__version__"]
+#: Where the public names are. Lazily (PEP 562): importing the package must not import
+#: torch.
+_PLACES = {"VAEImputer": "skvae.imputer", "VAETransformer": "skvae.transformer"}
+
+__all__ = ["VAEImputer", "VAETransformer", "__version__"]
 
 
 def __getattr__(name):
-    # Lazily (PEP 562): importing the package must not import torch.
-    if name == "VAETransformer":
-        from skvae.transformer import VAETransformer
-
-        return VAETransformer
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

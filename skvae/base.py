@@ -10,11 +10,13 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skvae import __version__, frames, likelihoods, parameters, run
+from skvae import __version__, columns, frames, labels, parameters, run
 from skvae.compat import CallbackSupportMixin
+from skvae.core.rows import gather
 from skvae.core.training import Divergence
 from skvae.fitted import FittedModel
-from skvae.settings import from_state
+from skvae.likelihoods import Likelihood
+from skvae.table import TableEncoder
 
 __all__ = ["BaseVAE", "all_or_nothing", "draw_seed"]
 
@@ -54,6 +56,9 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     """Base of the variational autoencoders."""
 
     _parameter_constraints = parameters.CONSTRAINTS
+    #: What columns of whole or spiked numbers are under likelihood="auto".
+    _whole_numbers = "binned"
+    _accept_sparse = "csr"
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_state")
@@ -61,28 +66,40 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     # ---- validation ----------------------------------------------------------------
 
     def _validate(self, X, *, reset=False, min_samples=1):
-        """X as a two-dimensional array of finite numbers, not copied where it is one.
+        """X as an array or CSR matrix of numbers, not copied where it is one.
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Labels as the numbers of their levels, holes as NaN.
         layout : dict
-            The kind of table that was given, from `frames.describe`.
+            The kind of table that was given in fit, from `frames.describe`.
 
         Raises
         ------
-        ValueError
-            Naming the column, where X holds text, NaN or infinity.
+        TypeError, ValueError
+            Naming the column, where X holds dates, free text, infinity or, after fit,
+            labels that fit had not seen.
         """
-        layout = frames.describe(X)
-        text = frames.non_numeric_columns(X)
-        if text:
-            raise ValueError(
-                f"Columns {text} do not hold numbers. Encode them first, for example "
-                "with sklearn.preprocessing.OneHotEncoder, or leave them out."
+        own_columns = hasattr(X, "columns")
+        if not own_columns:
+            X = validate_data(
+                self,
+                X,
+                reset=reset,
+                dtype=None,
+                accept_sparse=self._accept_sparse,
+                ensure_all_finite=False,
+                ensure_min_samples=min_samples,
             )
-        try:
-            array = validate_data(
+        layout = frames.describe(X) if reset else self._state["table"]["layout"]
+        if layout["levels"] or not frames.holds_numbers(X):
+            if own_columns:
+                validate_data(self, X, reset=reset, skip_check_array=True)
+                _check_shape(X, min_samples)
+            X = labels.to_numbers(X, layout["levels"], self.handle_unknown)
+        elif own_columns:
+            X = validate_data(
                 self,
                 X,
                 reset=reset,
@@ -90,18 +107,8 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
                 ensure_all_finite=False,
                 ensure_min_samples=min_samples,
             )
-        except ValueError as error:
-            found = frames.first_text(X) if "str" in str(error) else None
-            if found is None:
-                raise
-            label, value = found
-            raise ValueError(
-                f"Column {label!r} holds {value!r}, which is not a number. Encode the "
-                "column first, or leave it out."
-            ) from error
-        if array.dtype.kind == "f":
-            _check_finite(array, layout)
-        return array, layout
+        _check_finite(X, layout)
+        return X, layout
 
     # ---- training ------------------------------------------------------------------
 
@@ -111,9 +118,9 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         array, layout = self._validate(X, reset=not warm, min_samples=2)
         seed = draw_seed(self.random_state)
         split_rng = np.random.default_rng(seed)
-        rows, held_out_rows = parameters.split(self, len(array), split_rng)
+        rows, held_out_rows = parameters.split(self, array.shape[0], split_rng)
         if warm:
-            state = self._fitted_state(array, layout)
+            array, state = self._fitted_state(array)
             state.pop("optimizer", None)  # the schedule starts anew
         else:
             state = self._new_state(array, rows, layout, seed)
@@ -162,8 +169,10 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         """One pass at a constant rate, from where the last call ended."""
         first = not self.__sklearn_is_fitted__()
         array, layout = self._validate(X, reset=first, min_samples=2 if first else 1)
-        rows = np.arange(len(array))
-        state = None if first else self._fitted_state(array, layout)
+        rows = np.arange(array.shape[0])
+        state = None
+        if not first:
+            array, state = self._fitted_state(array)
         if first or "optimizer" not in state:
             seed, n_steps = draw_seed(self.random_state), 0
         else:
@@ -189,41 +198,49 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         )
 
     def _new_state(self, X, rows, layout, seed):
-        _, settings = parameters.settings(self, X.shape[1])
-        _check_possible(X, layout, settings["likelihood"])
-        return run.start(self, X, rows, layout, seed)
+        chosen = columns.choose(
+            self.likelihood,
+            layout,
+            lambda j: _observed(X, j),
+            X.shape[1],
+            self._whole_numbers,
+        )
+        _check_possible(X, layout, chosen)
+        state = run.start(self, X, rows, layout, chosen, seed)
+        state["likelihood"] = columns.plain(self.likelihood)
+        self._check_levels(X, TableEncoder.from_state(state["table"]), "error")
+        return state
 
-    def _fitted_state(self, X, layout):
-        """The fitted state, if the parameters still describe it and X fits it.
+    def _fitted_state(self, X):
+        """Rows that fit the fitted state, and the state, if it is still asked for.
 
         Raises
         ------
         ValueError
             Naming the parameter that has changed.
         """
-        kept = self._state["geometry"]
-        for name, value in run.geometry(self, X.shape[1]).items():
-            if value != kept[name]:
+        asked = {
+            **run.geometry(self, X.shape[1]),
+            "likelihood": columns.plain(self.likelihood),
+        }
+        fitted = {**self._state["geometry"], "likelihood": self._state["likelihood"]}
+        for name, value in asked.items():
+            if value != fitted[name]:
                 raise ValueError(
-                    f"The fitted model has {name}={kept[name]}, the parameters now ask "
-                    f"for {value}. Going on from fitted weights needs the same model: "
-                    "set the parameter back, or fit with warm_start=False."
+                    f"The fitted model has {name}={fitted[name]}, the parameters now "
+                    f"ask for {value}. Going on from fitted weights needs the same "
+                    "model: set the parameter back, or fit with warm_start=False."
                 )
-        _check_possible(X, layout, self._fitted_likelihood())
-        return dict(self._state)
+        return self._check_values(X), dict(self._state)
 
     def _summary(self, state, X):
         """The fitted attributes that a state amounts to."""
         fitted = FittedModel(state, np.float32)
-        family = type(fitted.model.likelihood).__name__.lower()
         return {
             "_state": state,
             "n_components_": fitted.model.n_components,
             "kl_per_component_": fitted.kl_per_component(X),
-            "likelihood_": [
-                {"column": label, "family": family}
-                for label in frames.column_labels(fitted.table.layout, X.shape[1])
-            ],
+            "likelihood_": fitted.table.describe(),
         }
 
     def _explain(self, error, training):
@@ -239,9 +256,6 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
 
     # ---- inference -----------------------------------------------------------------
 
-    def _fitted_likelihood(self):
-        return from_state(self._state["geometry"]["likelihood"], likelihoods.FAMILIES)
-
     def _fitted_model(self, dtype):
         """The model in float32 for float32 data, in float64 for everything else."""
         precision = np.float32 if dtype == np.float32 else np.float64
@@ -250,9 +264,44 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     def _check_rows(self, X):
         """Rows to be scored or encoded, checked against the fitted table."""
         check_is_fitted(self)
-        X, layout = self._validate(X)
-        _check_possible(X, layout, self._fitted_likelihood())
-        return X
+        return self._check_values(self._validate(X)[0])
+
+    def _check_values(self, X):
+        """Rows whose values the fitted likelihoods can describe."""
+        table = TableEncoder.from_state(self._state["table"])
+        _check_possible(X, table.layout, table.chosen())
+        return self._check_levels(X, table, self.handle_unknown)
+
+    def _check_levels(self, X, table, handle_unknown):
+        """Refuse numbers that are none of their column's levels, or make them holes."""
+        if not table.has_levels:
+            return X
+        holes = []
+        for batch in gen_batches(X.shape[0], _ROWS_AT_ONCE):
+            values = gather(X, batch)
+            unknown = table.unknown(values)
+            if unknown is None:
+                continue
+            if handle_unknown == "missing":
+                holes.append(np.argwhere(unknown) + np.array([batch.start, 0]))
+                continue
+            i, j = np.argwhere(unknown)[0]
+            description = table.describe()[j]
+            raise ValueError(
+                f"Column {description['column']!r} holds {values[i, j]} (row "
+                f"{batch.start + i}), but likelihood {description['family']!r} "
+                f"describes values in {labels.shortened(description['levels'])}. "
+                "Choose another likelihood, recode the column, or after fit set "
+                'handle_unknown="missing".'
+            )
+        return _with_holes(X, np.concatenate(holes)) if holes else X
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.sparse = bool(self._accept_sparse)
+        return tags
 
     # ---- state ---------------------------------------------------------------------
 
@@ -286,31 +335,74 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         super().__setstate__(state)
 
 
+def _check_shape(X, min_samples):
+    """Refuse frames without enough rows, or without columns."""
+    for n, least, name in (
+        (X.shape[0], min_samples, "sample"),
+        (X.shape[1], 1, "feature"),
+    ):
+        if n < least:
+            raise ValueError(
+                f"Found array with {n} {name}(s) (shape={X.shape}) while a minimum of "
+                f"{least} is required."
+            )
+
+
+def _with_holes(X, places):
+    """A copy of a dense or sparse matrix, NaN at some (row, column) places."""
+    copied = X.astype(np.result_type(X.dtype, np.float32))
+    if not hasattr(X, "toarray"):
+        copied[tuple(places.T)] = np.nan
+        return copied
+    copied = copied.tolil(copy=True)
+    copied[tuple(places.T)] = np.nan
+    return copied.tocsr()
+
+
+def _observed(X, j):
+    """The numbers of a column, less its holes."""
+    column = X[:, [j]].toarray().ravel() if hasattr(X, "toarray") else X[:, j]
+    return column[~np.isnan(column)].astype(np.float64)
+
+
 def _check_finite(X, layout):
-    """Refuse NaN and infinity, by the name of the column."""
-    for batch in gen_batches(len(X), _ROWS_AT_ONCE):
+    """Refuse infinity, by the name of the column."""
+    values = X.data if hasattr(X, "toarray") else X
+    if values.dtype.kind != "f":
+        return
+    for batch in gen_batches(len(values), _ROWS_AT_ONCE):
         with np.errstate(over="ignore", invalid="ignore"):
-            suspicious = not np.isfinite(X[batch].sum())
-        if suspicious and not np.isfinite(X[batch]).all():
-            i, j = np.argwhere(~np.isfinite(X[batch]))[0]
-            found = "NaN" if np.isnan(X[batch][i, j]) else "infinity"
+            suspicious = not np.isfinite(values[batch].sum())
+        if suspicious and np.isinf(values[batch]).any():
+            place = np.argwhere(np.isinf(values[batch]))[0]
+            row, j = batch.start + place[0], place[-1]
+            if hasattr(X, "toarray"):
+                entries = X.tocoo()
+                row, j = entries.row[row], entries.col[row]
             raise ValueError(
-                f"Input X contains {found} in column "
-                f"{frames.column_labels(layout, X.shape[1])[j]!r} (row "
-                f"{batch.start + i}). Fill it, for example with "
-                "sklearn.impute.SimpleImputer, or drop the row."
+                "Input X contains infinity in column "
+                f"{frames.column_labels(layout, X.shape[1])[j]!r} (row {row}). Make it "
+                "NaN, which stands for a hole, or drop the row."
             )
 
 
-def _check_possible(X, layout, likelihood):
-    """Refuse values that the likelihood cannot have produced."""
-    for batch in gen_batches(len(X), _ROWS_AT_ONCE):
-        impossible = likelihood.impossible(X[batch])
-        if impossible is not None and impossible.any():
-            i, j = np.argwhere(impossible)[0]
-            raise ValueError(
-                f"Column {frames.column_labels(layout, X.shape[1])[j]!r} holds "
-                f"{X[batch][i, j]} (row {batch.start + i}), but {likelihood!r} "
-                f"describes values in {likelihood.support}. Choose another "
-                "likelihood, or recode the column."
-            )
+def _check_possible(X, layout, chosen):
+    """Refuse values that the likelihoods cannot have produced."""
+    families = {}
+    for j, (likelihood, _) in enumerate(chosen):
+        families.setdefault(likelihood, []).append(j)
+    for likelihood, places in families.items():
+        if type(likelihood).impossible is Likelihood.impossible:
+            continue
+        for batch in gen_batches(X.shape[0], _ROWS_AT_ONCE):
+            values = gather(X, batch)[:, places]
+            impossible = likelihood.impossible(values) & ~np.isnan(values)
+            if impossible.any():
+                i, place = np.argwhere(impossible)[0]
+                label = frames.column_labels(layout, X.shape[1])[places[place]]
+                raise ValueError(
+                    f"Column {label!r} holds {values[i, place]} (row "
+                    f"{batch.start + i}), but {likelihood!r} describes values in "
+                    f"{likelihood.support}. Choose another likelihood, or recode the "
+                    "column."
+                )

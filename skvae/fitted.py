@@ -4,34 +4,41 @@ The estimator's state holds NumPy arrays and settings only. Inference is in floa
 where X is, so that a row scores alike whatever stands beside it.
 """
 
+import math
+
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
+from skvae import priors
 from skvae.core import evaluation
+from skvae.core.conditional import conditional_codes
 from skvae.core.model import Model
-from skvae.core.rows import to_tensor
+from skvae.core.rows import gather, to_tensor, to_tensors
 from skvae.parameters import PLACES, training_device
 from skvae.settings import from_state
 from skvae.table import TableEncoder
 
 __all__ = ["FittedModel", "build_model"]
 
-_ROWS_AT_ONCE = 4_096
+_ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 4_096, 4_000_000
 #: Rows from which the divergence per component is averaged.
 _SUMMARY_ROWS = 10_000
 
 
-def build_model(geometry, n_features):
-    """The functions of a model, from the plain data that fixes them."""
+def build_model(geometry, table):
+    """The functions of a model in training, from the plain data that fixes them."""
+    places = {
+        place: from_state(geometry[place], families)
+        for place, families in PLACES.items()
+    }
+    places["prior"] = places["prior"].in_training
     return Model(
-        n_features,
-        n_features,
+        table.reader(),
+        table.n_features,
         geometry["n_components"],
-        **{
-            place: from_state(geometry[place], families)
-            for place, families in PLACES.items()
-        },
+        likelihood=table.likelihood,
+        **places,
     )
 
 
@@ -41,7 +48,7 @@ class FittedModel:
     Parameters
     ----------
     state : dict
-        "geometry", "table" and "weights", as plain data.
+        "geometry", "table", "weights" and maybe "prior", as plain data.
     dtype : {np.float64, np.float32}
         Precision of the arithmetic and of the answers.
     device : str, torch.device or None
@@ -50,71 +57,139 @@ class FittedModel:
 
     def __init__(self, state, dtype, device=None):
         self.table = TableEncoder.from_state(state["table"])
-        self.model = build_model(state["geometry"], len(self.table.scale))
+        self.model = build_model(state["geometry"], self.table)
         self.dtype = np.dtype(dtype)
         self.device = _inference_device(device)
         flat = to_tensor(state["weights"].astype(self.dtype), self.device)
         self.weights = self.model.views(flat)
+        if "prior" in state:
+            settings = from_state(state["geometry"]["prior"], priors.FAMILIES)
+            posteriors = [
+                to_tensor(state["prior"][name].astype(self.dtype), self.device)
+                for name in ("mean", "log_scale")
+            ]
+            self.model.prior = settings.after_training(*posteriors)
 
     def codes(self, X):
         """Posterior means, (n_samples, n_components)."""
         blocks = [
-            self._posterior(X[batch]).mean.numpy(force=True)
-            for batch in self._batches(X)
+            self._posterior(rows).mean.numpy(force=True) for rows in self._read(X)
         ]
         return np.concatenate(blocks)
 
     def means(self, Z):
         """Decoder means in the units of X, (n_samples, n_features)."""
         blocks = [
-            self._decode(to_tensor(Z[batch].copy(), self.device)).mean.numpy(force=True)
-            for batch in self._batches(Z)
+            self.table.points(
+                self._decode(to_tensor(z.copy(), self.device)).mean.numpy(force=True)
+            )
+            for z in np.array_split(Z, math.ceil(len(Z) / self._rows_at_once))
         ]
-        return self.table.decode(np.concatenate(blocks))
+        return np.concatenate(blocks).astype(Z.dtype)
 
     def draws(self, n_samples, seed):
         """Rows drawn from the likelihood at codes drawn from the prior."""
         generator = torch.Generator(self.device).manual_seed(seed)
         Z = self.model.prior.sample(n_samples, self.model.n_components, generator)
+        return self.draws_at(Z, generator)
+
+    def draws_given(self, n_samples, row, seed):
+        """Rows drawn given the observed cells of one row, and how good the draws are.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_samples, n_features)
+        effective : float
+            Effective sample size of the codes.
+        """
+        generator = torch.Generator(self.device).manual_seed(seed)
+        Z, effective = conditional_codes(
+            self.model, self.weights, self._tensors(row), n_samples, generator
+        )
+        rows = self.draws_at(Z, generator)
+        known = ~np.isnan(row[0])
+        rows[:, known] = row[0, known]
+        return rows, effective
+
+    def draws_at(self, Z, generator):
+        """Rows drawn from the likelihood, one at each code."""
         blocks = [
-            self._decode(Z[batch]).sample(generator).numpy(force=True)
-            for batch in self._batches(Z)
+            self.table.decode(self._decode(z).sample(generator).numpy(force=True))
+            for z in Z.split(self._rows_at_once)
         ]
-        return self.table.decode(np.concatenate(blocks))
+        return self.table.restrict(np.concatenate(blocks))
 
     def log_likelihood(self, X, n_draws):
         """log p(x) in nats and the units of X, (n_samples,), float64."""
-        blocks = [self._score(X[b], n_draws).log_likelihood for b in self._batches(X)]
-        total = torch.cat(blocks).numpy(force=True).astype(np.float64)
-        return total + self.table.log_jacobian.sum()
+        blocks = [
+            self._score(rows, n_draws).log_likelihood.numpy(force=True)
+            + self.table.log_jacobian(rows).sum(axis=1)
+            for rows in self._read(X)
+        ]
+        return np.concatenate(blocks).astype(np.float64)
 
     def log_likelihood_by_feature(self, X, n_draws):
         """log p(x) split over features and the code: (n_samples, n_features + 1).
 
         The last column is minus the divergence of the code's posterior from its prior.
         """
-        blocks = [self._score(X[b], n_draws, True) for b in self._batches(X)]
-        total = torch.cat([b.log_likelihood for b in blocks]).double()
-        features = torch.cat([b.features for b in blocks]).double()
-        code = total - features.sum(1)
-        features = features.numpy(force=True) + self.table.log_jacobian
-        return np.column_stack([features, code.numpy(force=True)])
+        blocks = []
+        for rows in self._read(X):
+            scores = self._score(rows, n_draws, by_feature=True)
+            features = scores.features.double()
+            code = scores.log_likelihood.double() - features.sum(1)
+            features = self.table.by_column(features.numpy(force=True))
+            features = features + self.table.log_jacobian(rows)
+            blocks.append(np.column_stack([features, code.numpy(force=True)]))
+        return np.concatenate(blocks)
+
+    def expected(self, X, n_draws):
+        """What rows are likely to be, holes included, in the units of X.
+
+        Means of numbers and modes of levels, given the observed cells.
+        """
+        blocks = [
+            evaluation.expected(
+                self.model, self.weights, self._tensors(rows), n_draws
+            ).numpy(force=True)
+            for rows in self._read(X)
+        ]
+        return np.concatenate([self.table.points(b, modes=True) for b in blocks])
+
+    def redrawn(self, X, n_draws, seed):
+        """Rows drawn from the model given the observed cells of X."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        Z = [
+            evaluation.redrawn(
+                self.model, self.weights, self._tensors(rows), n_draws, generator
+            )
+            for rows in self._read(X)
+        ]
+        return self.draws_at(torch.cat(Z), generator)
+
+    def posteriors(self, X):
+        """Posteriors of rows as float32 arrays: "mean" and "log_scale"."""
+        parts = [self._posterior(rows) for rows in self._read(X)]
+        return {
+            name: torch.cat([getattr(part, name) for part in parts])
+            .numpy(force=True)
+            .astype(np.float32)
+            for name in ("mean", "log_scale")
+        }
 
     def kl_per_component(self, X):
         """Mean divergence of the posterior from the prior, (n_components,), in nats."""
-        rows = X[:: max(1, len(X) // _SUMMARY_ROWS)]
-        return (
-            self._posterior(rows)
-            .kl_divergence(self.model.prior)
-            .mean(0)
-            .numpy(force=True)
-        )
+        n_rows = X.shape[0]
+        some = X[:: max(1, n_rows // _SUMMARY_ROWS)]
+        total = 0.0
+        for rows in self._read(some):
+            kl = self._posterior(rows).kl_divergence(priors.Gaussian())
+            total = total + kl.double().sum(0)
+        return (total / some.shape[0]).numpy(force=True)
 
     def _score(self, X, n_draws, by_feature=False):
-        inputs, targets = self._tensors(X)
-        return evaluation.score(
-            self.model, self.weights, inputs, targets, n_draws, by_feature
-        )
+        rows = self._tensors(X)
+        return evaluation.score(self.model, self.weights, rows, n_draws, by_feature)
 
     def _posterior(self, X):
         return evaluation.codes(self.model, self.weights, self._tensors(X)[0])
@@ -124,15 +199,18 @@ class FittedModel:
             return self.model.decode(self.weights, Z)
 
     def _tensors(self, X):
-        inputs, targets = self.table.encode(X, self.dtype)
-        tensor = to_tensor(inputs, self.device)
-        if targets is inputs:
-            return tensor, tensor
-        return tensor, to_tensor(targets, self.device)
+        return to_tensors(self.table.encode(X, self.dtype), self.device)
 
-    @staticmethod
-    def _batches(X):
-        return gen_batches(len(X), _ROWS_AT_ONCE)
+    @property
+    def _rows_at_once(self):
+        """So many that neither inputs nor outputs are large."""
+        widest = sum(self.model.likelihood.n_outputs(self.table.n_features))
+        return max(1, min(_ROWS_AT_ONCE, _ENTRIES_AT_ONCE // widest))
+
+    def _read(self, X):
+        """Rows of a dense or sparse matrix, some at a time and dense."""
+        for batch in gen_batches(X.shape[0], self._rows_at_once):
+            yield gather(X, batch)
 
 
 def _inference_device(device):

@@ -1,30 +1,61 @@
 """The kind of table that the user gave, remembered and given back.
 
-A layout is plain data: the container ("array", "pandas" or "polars"), and the labels
-and dtypes of its columns. pandas and polars are imported only to give frames back.
+A layout is plain data: the container ("array", "pandas" or "polars"), the labels and
+dtypes of its columns, and the levels of those that hold text or categories. pandas and
+polars are imported only to give frames back.
 """
 
 import numpy as np
 
-__all__ = ["column_labels", "describe", "first_text", "non_numeric_columns", "restore"]
+from skvae.labels import columns_of
+
+__all__ = ["append", "column_labels", "describe", "fill", "holds_numbers", "restore"]
 
 
 def describe(X):
-    """The layout of an array-like or data frame.
+    """The layout of a two-dimensional array or data frame.
 
     Returns
     -------
     layout : dict
-        "container"; for arrays "dtype", for frames "columns" and "dtypes".
+        "container"; for arrays "dtype", for frames "columns" and "dtypes". By column
+        numbers, "levels" and whether they are "ordered"; the numbers of columns of
+        "whole" numbers, by dtype; and whether columns can be "judged" one by one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming a column that holds dates, free text, or neither numbers nor text.
     """
-    container = _container(X)
-    if container == "array":
-        return {"container": "array", "dtype": str(getattr(X, "dtype", "float64"))}
-    return {
-        "container": container,
-        "columns": list(X.columns),
-        "dtypes": [str(dtype) for dtype in X.dtypes],
-    }
+    layout = {"container": _container(X), "levels": {}, "ordered": {}, "whole": []}
+    if layout["container"] == "array":
+        layout["dtype"] = str(X.dtype)
+    else:
+        layout["columns"] = list(X.columns)
+        layout["dtypes"] = [str(dtype) for dtype in X.dtypes]
+    layout["judged"] = layout["container"] != "array" or not _is_numeric(X.dtype)
+    if not layout["judged"]:
+        return layout
+    for j, column in enumerate(columns_of(X)):
+        column.check()
+        if not column.holds_numbers():
+            layout["levels"][j], layout["ordered"][j] = column.levels()
+        elif column.is_whole():
+            layout["whole"].append(j)
+    return layout
+
+
+def holds_numbers(X):
+    """Whether every column has a dtype of numbers, so that X is an array at heart."""
+    if _container(X) == "array":
+        return _is_numeric(X.dtype)
+    return not any(
+        column.is_object() or not column.holds_numbers() for column in columns_of(X)
+    )
+
+
+def _is_numeric(dtype):
+    return dtype.kind in "buif"
 
 
 def restore(values, layout, *, dtypes, index=None):
@@ -44,56 +75,114 @@ def restore(values, layout, *, dtypes, index=None):
     -------
     table : ndarray, pandas DataFrame or polars DataFrame
     """
-    if layout["container"] == "array":
+    levels = layout["levels"]
+    if layout["container"] == "array" and not levels:
         return _cast(values, layout["dtype"]) if dtypes else values
-    columns = list(values.T)
-    kept = layout["dtypes"] if dtypes else [None] * len(columns)
-    if dtypes:
-        columns = [_cast(*pair) for pair in zip(columns, kept, strict=True)]
+    columns = [
+        _labels(column, levels[j]) if j in levels else column
+        for j, column in enumerate(values.T)
+    ]
+    if layout["container"] == "array":
+        return np.column_stack([column.astype(object) for column in columns])
+    kept = [
+        dtype if dtypes or j in levels else None
+        for j, dtype in enumerate(layout["dtypes"])
+    ]
+    columns = [
+        column if dtype is None or j in levels else _cast(column, dtype)
+        for j, (column, dtype) in enumerate(zip(columns, kept, strict=True))
+    ]
     if layout["container"] == "polars":
-        return _polars_frame(layout["columns"], columns, kept)
+        return _polars_frame(layout["columns"], columns, kept, levels)
+    kept = [
+        _pandas_category(levels[j], layout["ordered"][j])
+        if dtype == "category"
+        else dtype
+        for j, dtype in enumerate(kept)
+    ]
     return _pandas_frame(layout["columns"], columns, kept, index)
+
+
+def fill(X, holes, values, layout):
+    """A copy of a table with its holes filled, all else as it was.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix, pandas DataFrame or polars DataFrame
+    holes : ndarray of shape (n_samples, n_features), bool
+    values : ndarray of shape (n_samples, n_features)
+        Of which those at the holes are taken.
+    layout : dict
+        From `describe`, of a table of the same columns.
+    """
+    container = _container(X)
+    if container == "array":
+        filled = X.copy()
+        typed = restore(values, {**layout, "container": "array"}, dtypes=False)
+        filled[holes] = typed[holes]
+        return filled
+    dtypes = [str(dtype) for dtype in X.dtypes]
+    if layout["container"] == container:
+        dtypes = layout["dtypes"]
+    own = {**layout, "container": container, "columns": X.columns, "dtypes": dtypes}
+    typed = restore(values, own, dtypes=True, index=getattr(X, "index", None))
+    places = np.flatnonzero(holes.any(axis=0))
+    if container == "pandas":
+        return _filled_pandas(X, typed, holes, places)
+    return _filled_polars(X, typed, holes, places)
+
+
+def _filled_pandas(X, typed, holes, places):
+    filled = X.copy()
+    for j in places:
+        column, values = X.iloc[:, j], typed.iloc[:, j]
+        if column.dtype == "category":
+            column = column.astype(values.dtype)
+        filled.isetitem(j, column.mask(holes[:, j], values))
+    return filled
+
+
+def _filled_polars(X, typed, holes, places):
+    import polars as pl
+
+    columns = X.get_columns()
+    for j in places:
+        values = typed.to_series(int(j))
+        columns[j] = values.zip_with(
+            pl.Series(holes[:, j]), columns[j].cast(values.dtype)
+        )
+    return pl.DataFrame(columns)
+
+
+def append(X, names, columns):
+    """A table with further columns.
+
+    Parameters
+    ----------
+    X : ndarray, pandas DataFrame or polars DataFrame
+    names : list of str
+    columns : ndarray of shape (n_samples, n_names)
+    """
+    container = _container(X)
+    if container == "array":
+        return np.hstack([X, columns.astype(X.dtype)])
+    if container == "pandas":
+        import pandas as pd
+
+        return pd.concat(
+            [X, pd.DataFrame(columns, index=X.index, columns=names)], axis=1
+        )
+    import polars as pl
+
+    added = [
+        pl.Series(name, column) for name, column in zip(names, columns.T, strict=True)
+    ]
+    return X.with_columns(added)
 
 
 def column_labels(layout, n_features):
     """What the columns are called: their labels, or their numbers."""
     return layout.get("columns", list(range(n_features)))
-
-
-def non_numeric_columns(X):
-    """Labels of the columns of a data frame that do not hold numbers."""
-    container = _container(X)
-    if container == "pandas":
-        from pandas.api.types import is_numeric_dtype
-
-        return [
-            label
-            for label, dtype in zip(X.columns, X.dtypes, strict=True)
-            if not is_numeric_dtype(dtype)
-        ]
-    if container == "polars":
-        return [
-            label
-            for label, dtype in X.schema.items()
-            if not (dtype.is_numeric() or str(dtype) == "Boolean")
-        ]
-    return []
-
-
-def first_text(X):
-    """Label and value of the first cell that is not a number, or None."""
-    if not hasattr(X, "columns"):
-        X = np.asarray(X, dtype=object)
-        columns = dict(enumerate(X.T)) if X.ndim == 2 else {}
-    else:
-        columns = {label: X[label] for label in X.columns}
-    for label, column in columns.items():
-        for value in column:
-            try:
-                float(value)
-            except ValueError:
-                return label, value
-    return None
 
 
 def _container(X):
@@ -102,10 +191,19 @@ def _container(X):
     return "polars" if type(X).__module__.split(".")[0] == "polars" else "pandas"
 
 
+def _labels(codes, levels):
+    """The levels at some positions, None for holes, as an object array."""
+    lookup = np.empty(len(levels) + 1, dtype=object)
+    lookup[:-1] = levels
+    return lookup[np.where(np.isnan(codes), len(levels), codes).astype(np.int64)]
+
+
 def _cast(values, dtype):
     """Numbers as a dtype holds them: whole numbers rounded and within its range."""
     # Nullable and Arrow dtypes: "Int64", "int64[pyarrow]".
     name = dtype.lower().split("[")[0]
+    if np.isnan(values).any():
+        return values
     if name.startswith(("int", "uint")):
         bounds = np.iinfo(name)
         # The largest float below the bound: 2**63 itself does not fit an int64.
@@ -134,16 +232,28 @@ def _pandas_frame(labels, columns, dtypes, index):
     return frame
 
 
-def _polars_frame(labels, columns, dtypes):
+def _pandas_category(levels, ordered):
+    import pandas as pd
+
+    return pd.CategoricalDtype(levels, ordered=ordered)
+
+
+def _polars_frame(labels, columns, dtypes, levels):
     import polars as pl
 
-    frame = pl.DataFrame(dict(zip(labels, columns, strict=True)))
-    casts = {
-        label: _polars_dtype(pl, dtype)
-        for label, dtype in zip(labels, dtypes, strict=True)
-        if dtype is not None
-    }
-    return frame.cast(casts)
+    series = []
+    for j, (label, column, dtype) in enumerate(
+        zip(labels, columns, dtypes, strict=True)
+    ):
+        if j in levels:
+            enum = dtype.startswith("Enum")
+            dtype = pl.Enum(levels[j]) if enum else getattr(pl, dtype)
+            series.append(pl.Series(label, column.tolist(), dtype=dtype))
+        else:
+            column = pl.Series(label, column)
+            dtype = None if dtype is None else _polars_dtype(pl, dtype)
+            series.append(column if dtype is None else column.cast(dtype))
+    return pl.DataFrame(series)
 
 
 def _polars_dtype(pl, text):

@@ -163,6 +163,12 @@ class Perceptron:
             return x
         return x * (1 + (x * (1 / _INPUT_BOUND)).square()).rsqrt()
 
+    def through_bound(self, x, gradient):
+        """The gradient of x, from that of what the first hidden layer reads."""
+        if not self.bounded:
+            return gradient
+        return gradient * (1 + (x * (1 / _INPUT_BOUND)).square()).pow(-1.5)
+
     def affine(self, weights, layer, x):
         """A layer before its activation."""
         return torch.addmm(weights[f"bias_{layer}"], x, weights[f"weight_{layer}"])

@@ -13,10 +13,10 @@ from skvae.settings import resolve
 
 __all__ = ["CONSTRAINTS", "PLACES", "plan", "settings", "split", "training_device"]
 
-#: The places that make a model, and the families that a name in them may stand for.
+#: The places that make a model, less the likelihood, which the table chooses column by
+#: column, and the families that a name in them may stand for.
 PLACES = {
     "network": networks.FAMILIES,
-    "likelihood": likelihoods.FAMILIES,
     "posterior": posteriors.FAMILIES,
     "prior": priors.FAMILIES,
 }
@@ -34,7 +34,10 @@ CONSTRAINTS = {
     "likelihood": [
         StrOptions({"auto", *likelihoods.FAMILIES}),
         likelihoods.Likelihood,
+        dict,
+        list,
     ],
+    "handle_unknown": [StrOptions({"error", "missing"})],
     "posterior": [StrOptions(set(posteriors.FAMILIES)), posteriors.Posterior],
     "prior": [StrOptions(set(priors.FAMILIES)), priors.Prior],
     "objective": [StrOptions(set(objectives.FAMILIES)), objectives.Objective],
@@ -84,12 +87,9 @@ def settings(estimator, n_features):
         network = networks.MLP(tuple(sizes.tolist()), estimator.activation)
     chosen = {
         "network": network,
-        "likelihood": estimator.likelihood,
         "posterior": estimator.posterior,
         "prior": estimator.prior,
     }
-    if chosen["likelihood"] == "auto":
-        chosen["likelihood"] = "gaussian"
     return int(n_components), {
         place: resolve(chosen[place], families) for place, families in PLACES.items()
     }
@@ -97,6 +97,7 @@ def settings(estimator, n_features):
 
 def plan(estimator, n_rows):
     """How to train on some number of rows."""
+    objective = resolve(estimator.objective, objectives.FAMILIES)
     batch_size = estimator.batch_size
     if batch_size == "auto":
         batch_size = 128 if n_rows < 20_000 else 256 if n_rows < 100_000 else 512
@@ -110,7 +111,7 @@ def plan(estimator, n_rows):
         batch_size=batch_size,
         max_epochs=max_iter,
         learning_rate=estimator.learning_rate,
-        n_draws=estimator.n_mc_samples,
+        n_draws=objective.n_draws(estimator.n_mc_samples),
         beta=estimator.beta,
         kl_warmup=estimator.kl_warmup,
         patience=estimator.n_iter_no_change,

@@ -5,14 +5,14 @@ import time
 import numpy as np
 import torch
 
-from skvae import objectives, parameters
+from skvae import objectives, parameters, priors
 from skvae.core.optimizer import Adam
 from skvae.core.ppca import probabilistic_pca
-from skvae.core.rows import ShuffledRows, to_tensor
+from skvae.core.rows import ShuffledRows, gather, to_tensors
 from skvae.core.training import HeldOut, train
-from skvae.fitted import build_model
+from skvae.fitted import FittedModel, build_model
 from skvae.settings import resolve, to_state
-from skvae.table import TableEncoder
+from skvae.table import TableEncoder, chunks
 
 __all__ = ["History", "Run", "geometry", "start"]
 
@@ -24,7 +24,7 @@ _FURTHEST_HELD_OUT = 10.0
 
 
 def geometry(estimator, n_features):
-    """What fixes the meaning of the weights, as plain data."""
+    """What fixes the meaning of the weights, but for the columns: as plain data."""
     n_components, settings = parameters.settings(estimator, n_features)
     places = {
         place: to_state(settings[place], families)
@@ -33,18 +33,20 @@ def geometry(estimator, n_features):
     return {"n_components": n_components, **places}
 
 
-def start(estimator, X, rows, layout, seed):
+def start(estimator, X, rows, layout, chosen, seed):
     """State of a new model: its geometry, table and first weights.
 
     Parameters
     ----------
     estimator : BaseVAE
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or sparse matrix of shape (n_samples, n_features)
         Validated.
     rows : ndarray of shape (n_rows,)
         Training rows.
     layout : dict
         From `frames.describe`.
+    chosen : list of Chosen
+        The likelihood of each column.
     seed : int
 
     Returns
@@ -52,25 +54,30 @@ def start(estimator, X, rows, layout, seed):
     state : dict
         "geometry", "table" and "weights", all plain data.
     """
-    n_features = X.shape[1]
-    n_components, settings = parameters.settings(estimator, n_features)
-    likelihood = settings["likelihood"]
-    table = TableEncoder.fit(X, rows, likelihood, estimator.standardize, layout)
-    form = geometry(estimator, n_features)
-    model = build_model(form, n_features)
+    table = TableEncoder.fit(X, rows, chosen, estimator.standardize, layout)
+    form = geometry(estimator, X.shape[1])
+    model = build_model(form, table)
     flat = torch.zeros(model.n_weights, dtype=torch.float32, device="cpu")
     generator = torch.Generator("cpu").manual_seed(seed)
+    n_inputs = model.likelihood.n_inputs(X.shape[1])
+    n_rows = min(_START_ROWS, max(2, _START_ENTRIES // max(n_inputs, X.shape[1])))
+    chosen_rows = np.random.default_rng(seed).permutation(rows)[:n_rows]
+    values = gather(X, np.sort(chosen_rows))
+    moments = [torch.from_numpy(part) for part in table.moments(values)]
     if estimator.init == "pca" and model.can_start_linear:
-        n_rows = min(_START_ROWS, max(2, _START_ENTRIES // n_features))
-        chosen = np.random.default_rng(seed).permutation(rows)[:n_rows]
-        inputs, targets = table.encode(X[np.sort(chosen)], np.float64)
-        target_mean = targets.mean(axis=0)
-        factors = probabilistic_pca(
-            inputs, n_components, likelihood.known_variance, likelihood.least_variance
+        inputs = model.reader.first(
+            torch.from_numpy(table.encode(values, np.float64)[0])
         )
-        model.start_linear(flat, generator, factors, target_mean)
+        likelihood = model.likelihood
+        factors = probabilistic_pca(
+            inputs.numpy().copy(),
+            form["n_components"],
+            likelihood.known_variance,
+            likelihood.least_variance,
+        )
+        model.start_linear(flat, generator, factors, *moments)
     else:
-        model.start_random(flat, generator)
+        model.start_random(flat, generator, *moments)
     return {"geometry": form, "table": table.get_state(), "weights": flat.numpy()}
 
 
@@ -98,22 +105,28 @@ class Run:
         device = parameters.training_device(estimator.device)
         rng = np.random.default_rng(seed)
         generator = torch.Generator(device).manual_seed(int(rng.integers(2**31)))
-        model = build_model(state["geometry"], X.shape[1])
+        model = build_model(state["geometry"], self.table)
+        objective = resolve(estimator.objective, objectives.FAMILIES)
         self._flat = torch.tensor(state["weights"], device=device)
         self._adam = _adam(self._flat, state.get("optimizer"))
+        self._prior_rows = None
+        prior = resolve(estimator.prior, priors.FAMILIES)
+        if isinstance(prior, priors.Aggregate):
+            n_rows = min(prior.n_rows, len(rows))
+            self._prior_rows = np.sort(rng.permutation(rows)[:n_rows])
         encode = self.table.encode
-        chunks = ShuffledRows(X, rows, encode, rng, plan.rows_per_step, device)
+        shuffled = ShuffledRows(X, rows, encode, rng, plan.rows_per_step, device)
         held_out = None
         if len(held_out_rows):
-            encoded = encode(X[held_out_rows], furthest=_FURTHEST_HELD_OUT)
-            tensors = (to_tensor(part, device) for part in encoded)
-            held_out = HeldOut(model, *tensors, generator)
+            values = gather(X, held_out_rows)
+            encoded = encode(values, furthest=_FURTHEST_HELD_OUT)
+            held_out = HeldOut(model, objective, to_tensors(encoded, device), generator)
         self.records = train(
             model,
             self._flat,
-            chunks,
+            shuffled,
             plan,
-            resolve(estimator.objective, objectives.FAMILIES),
+            objective,
             generator,
             held_out,
             self._adam,
@@ -121,12 +134,13 @@ class Run:
 
     def state(self):
         """State with the weights as they are now."""
-        weights = self._flat.cpu().numpy().copy()
-        return {
-            "geometry": self._state["geometry"],
-            "table": self._state["table"],
-            "weights": weights,
-        }
+        kept = ("geometry", "table", "likelihood")
+        state = {name: self._state[name] for name in kept}
+        state["weights"] = self._flat.cpu().numpy().copy()
+        if self._prior_rows is not None:
+            values = gather(self.X, self._prior_rows)
+            state["prior"] = FittedModel(state, np.float32).posteriors(values)
+        return state
 
     def optimizer_state(self):
         """What `partial_fit` needs to go on from here."""
@@ -139,12 +153,10 @@ class Run:
 
     def furthest_column(self):
         """The column furthest out of range, and how far, in standardised units."""
-        furthest = 0.0
+        rows = np.arange(self.X.shape[0])
         with np.errstate(over="ignore"):
-            for begin in range(0, len(self.X), _START_ROWS):
-                block = self.X[begin : begin + _START_ROWS]
-                inputs, _ = self.table.encode(block, np.float64)
-                furthest = np.maximum(furthest, np.abs(inputs).max(axis=0))
+            blocks = (self.table.distances(block) for block in chunks(self.X, rows))
+            furthest = np.max([block.max(axis=0) for block in blocks], axis=0)
         return int(furthest.argmax()), float(furthest.max())
 
 

@@ -1,54 +1,78 @@
-"""The user's columns to inputs and targets, and back.
+"""The user's columns to inputs, targets and observed, and back.
 
-The encoder network reads *inputs*: standardised numbers, centred zeros and ones. The
-likelihood describes *targets*: each column in the units that its likelihood has. Both
-are affine in X, column by column; the logarithms of the targets' scales turn densities
-of targets into densities of X.
+The encoder network reads *inputs*: numbers, and codes of levels. The likelihood
+describes *targets*: each column in the units that its likelihood has. *Observed* marks
+the cells that are not holes. Inside, columns stand in blocks, one for each likelihood;
+outside, in the user's order.
 """
 
 import numpy as np
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
-from skvae import frames
+from skvae import frames, likelihoods
+from skvae.codecs import CODECS, FURTHEST, Standardized, TooLarge
+from skvae.columns import Chosen
+from skvae.core.reader import Reader
+from skvae.core.rows import gather
+from skvae.settings import from_state, to_state
 
-__all__ = ["TableEncoder"]
+__all__ = ["TableEncoder", "chunks"]
 
-#: Standardised values further out than this are read as this far out: sums of their
-#: squares, over any floor, then stay finite in either precision.
-_FURTHEST = {"float32": 1e12, "float64": 1e140}
-_ROWS_AT_ONCE = 16_384
+_ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 16_384, 4_000_000
+_NO_CODE = -1.0
 
 
 class TableEncoder:
-    """Columns of X <-> inputs and targets of the model.
+    """Columns of X <-> inputs, targets and observed.
 
     Parameters
     ----------
-    offset, scale : ndarray of shape (n_features,)
-        Inputs are ``(X - offset) / scale``.
-    standardized : bool
-        Whether the targets are the inputs; otherwise they are X itself.
+    blocks : list of dict
+        For each block its "columns" (their numbers), its "likelihood", and the "state"
+        of its codec, as plain data.
+    gaps : ndarray of int
+        Positions, among all columns in the order of blocks, of those with holes in
+        training: whether they are observed is told to the encoder network.
+    whole : list of list
+        Numbers of the columns of whole numbers, the least value of each, the largest.
     layout : dict
         The kind of table that was given, from `frames.describe`.
     """
 
-    def __init__(self, offset, scale, standardized, layout):
-        self.offset = offset
-        self.scale = scale
-        self.standardized = standardized
+    def __init__(self, blocks, gaps, whole, layout):
+        self.blocks = blocks
+        self.gaps = gaps
+        self.whole = whole
         self.layout = layout
+        self._columns = [np.asarray(block["columns"]) for block in blocks]
+        self._order = np.concatenate(self._columns)
+        self._place = np.argsort(self._order)
+        self.n_features = len(self._order)
+        self._in_order = bool((self._order == np.arange(self.n_features)).all())
+        self._families = [
+            from_state(block["likelihood"], likelihoods.FAMILIES) for block in blocks
+        ]
+        self._codecs = [
+            CODECS[family.codec](**block["state"])
+            for family, block in zip(self._families, blocks, strict=True)
+        ]
+        #: What stands in the targets for a hole.
+        self._blank = np.concatenate(
+            [np.full(len(columns), codec.blank) for columns, codec in self._blocks()]
+        )
 
     @classmethod
-    def fit(cls, X, rows, likelihood, standardize, layout):
-        """Learn offsets and scales from some rows of a validated array.
+    def fit(cls, X, rows, chosen, standardize, layout):
+        """Learn scales, shares and bins from some rows.
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features)
+        X : ndarray or sparse matrix of shape (n_samples, n_features)
+            Numbers, NaN for holes.
         rows : ndarray of shape (n_rows,)
             The training rows.
-        likelihood : Likelihood
+        chosen : list of Chosen
+            The likelihood of each column.
         standardize : bool
         layout : dict
 
@@ -57,60 +81,315 @@ class TableEncoder:
         ValueError
             If a column's variance is beyond float64; the message names the column.
         """
-        n_features = X.shape[1]
-        if likelihood.standardized and not standardize:
-            return cls(np.zeros(n_features), np.ones(n_features), True, layout)
-        scaler = StandardScaler()
-        with np.errstate(over="ignore", invalid="ignore"):
-            for batch in gen_batches(len(rows), _ROWS_AT_ONCE):
-                scaler.partial_fit(X[rows[batch]].astype(np.float64))
-        wild = ~np.isfinite(scaler.var_)
-        if wild.any():
-            label = frames.column_labels(layout, n_features)[int(wild.argmax())]
-            raise ValueError(
-                f"Column {label!r} holds values too large for its variance to be a "
-                "float64: divide it by a constant first."
+        holes, low, high = _holes_and_ranges(X, rows)
+        # A column without a number is one of holes, whatever is asked for.
+        empty = Chosen(likelihoods.Gaussian(), None)
+        chosen = [
+            choice if np.isfinite(least) else empty
+            for choice, least in zip(chosen, low, strict=True)
+        ]
+        blocks = []
+        for likelihood, columns in _grouped(chosen):
+            levels = [chosen[j].levels for j in columns]
+            arguments = _reader_of(X, rows, columns), len(columns), likelihood, levels
+            codec = CODECS[likelihood.codec]
+            try:
+                if codec is Standardized:
+                    codec = codec.fit(*arguments, standardize=standardize)
+                else:
+                    codec = codec.fit(*arguments)
+            except TooLarge as error:
+                label = frames.column_labels(layout, len(chosen))[
+                    columns[error.args[0]]
+                ]
+                raise ValueError(
+                    f"Column {label!r} holds values too large for its variance to be a "
+                    "float64: divide it by a constant first."
+                ) from error
+            n_levels = codec.n_levels()
+            if n_levels is not None:
+                likelihood = likelihood.with_levels(n_levels)
+            blocks.append(
+                {
+                    "columns": np.array(columns),
+                    "likelihood": to_state(likelihood, likelihoods.FAMILIES),
+                    "state": codec.get_state(),
+                }
             )
-        if likelihood.standardized:
-            return cls(scaler.mean_, scaler.scale_, True, layout)
-        return cls(scaler.mean_, np.ones(n_features), False, layout)
+        order = np.concatenate([block["columns"] for block in blocks])
+        whole = [j for j in _whole_columns(layout, chosen) if np.isfinite(low[j])]
+        return cls(
+            blocks,
+            np.flatnonzero(holes[order]),
+            [whole, low[whole].tolist(), high[whole].tolist()],
+            layout,
+        )
 
-    def encode(self, X, dtype=np.float32, furthest=None):
-        """Inputs and targets of rows, both of shape (n_samples, n_features).
-
-        The arithmetic is in float64; the answer is cast last. Where the targets are
-        the inputs, they are the same array. Standardised values beyond `furthest`
-        are read as that far out.
-        """
-        X = X.astype(np.float64)
-        if self.standardized:
-            X -= self.offset
-            X /= self.scale
-            furthest = furthest or _FURTHEST[np.dtype(dtype).name]
-            np.clip(X, -furthest, furthest, out=X)
-            inputs = X.astype(dtype, copy=False)
-            return inputs, inputs
-        return (X - self.offset).astype(dtype), X.astype(dtype, copy=False)
-
-    def decode(self, targets):
-        """Targets back in the units of X, as an array in the same precision."""
-        if not self.standardized:
-            return targets
-        X = targets.astype(np.float64) * self.scale + self.offset
-        return X.astype(targets.dtype)
+    # ---- the shape of the model ----------------------------------------------------
 
     @property
-    def log_jacobian(self):
-        """What each column adds to a log-density of targets, of shape (n_features,)."""
-        if not self.standardized:
-            return np.zeros(len(self.scale))
-        return -np.log(self.scale)
+    def likelihood(self):
+        """The likelihood of a whole row, columns in the order of blocks."""
+        if len(self._families) == 1:
+            return self._families[0]
+        sizes = map(len, self._columns)
+        return likelihoods.Blocks(list(zip(self._families, sizes, strict=True)))
+
+    def reader(self):
+        """What spreads the inputs out for the encoder network."""
+        n_levels, n_numbers = [], 0
+        for columns, codec in zip(self._columns, self._codecs, strict=True):
+            if codec.writes_codes:
+                n_levels += codec.n_levels()
+            else:
+                n_numbers += len(columns)
+        return Reader(n_numbers, len(self.gaps), n_levels)
+
+    def moments(self, X):
+        """Moments of the targets' statistic, as `Likelihood.start` takes them.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_features)
+            Dense training rows.
+
+        Returns
+        -------
+        mean, variance : ndarray of shape (n_means,)
+        """
+        means, variances = [], []
+        for family, columns, codec in zip(
+            self._families, self._columns, self._codecs, strict=True
+        ):
+            if codec.n_levels() is not None:
+                mean = np.concatenate(codec.shares)
+                variance = mean * (1 - mean)
+            else:
+                _, targets = codec.encode(self._values(X, columns), FURTHEST["float64"])
+                statistic = np.ma.masked_invalid(family.statistic(targets))
+                mean = statistic.mean(axis=0).filled(0.0)
+                variance = statistic.var(axis=0).filled(1.0)
+            means.append(mean)
+            variances.append(variance)
+        return np.concatenate(means), np.concatenate(variances)
+
+    def columns_with_gaps(self):
+        """Numbers of the columns with holes in training, in ascending order."""
+        return np.sort(self._order[self.gaps])
+
+    @property
+    def has_levels(self):
+        """Whether some columns can only take values that were seen in fit."""
+        return any(codec.has_levels for codec in self._codecs)
+
+    def chosen(self):
+        """The likelihood of each column, in the user's order."""
+        chosen = [None] * self.n_features
+        for family, columns in zip(self._families, self._columns, strict=True):
+            for j in columns:
+                chosen[j] = Chosen(family, None)
+        return chosen
+
+    def describe(self):
+        """The family and levels of each column, in the user's order."""
+        descriptions = [None] * self.n_features
+        labels = frames.column_labels(self.layout, self.n_features)
+        for family, columns, codec in zip(
+            self._families, self._columns, self._codecs, strict=True
+        ):
+            for place, j in enumerate(columns):
+                descriptions[j] = {
+                    "column": labels[j],
+                    "family": _name(family),
+                    "levels": self.layout["levels"].get(j) or codec.levels_of(place),
+                }
+        return descriptions
+
+    # ---- rows ----------------------------------------------------------------------
+
+    def encode(self, X, dtype=np.float32, furthest=None):
+        """Inputs, targets and observed of dense rows.
+
+        The arithmetic is in float64; the answer is cast last. Where the targets are
+        the inputs, they are the same array. Standardised values beyond `furthest` are
+        read as that far out. Without holes, observed is None.
+
+        Returns
+        -------
+        inputs : ndarray of shape (n_rows, n_inputs)
+        targets, observed : ndarray of shape (n_rows, n_features)
+        """
+        furthest = furthest or FURTHEST[np.dtype(dtype).name]
+        parts = [
+            codec.encode(self._values(X, columns), furthest)
+            for columns, codec in self._blocks()
+        ]
+        if len(parts) == 1 and not self._codecs[0].writes_codes and not len(self.gaps):
+            inputs, targets = parts[0]
+        else:
+            inputs, targets = None, np.concatenate([part for _, part in parts], axis=1)
+        holes = np.isnan(targets)
+        any_holes = holes.any()
+        if inputs is None:
+            inputs = self._assembled([part for part, _ in parts], holes)
+        elif any_holes:
+            inputs[np.isnan(inputs)] = 0.0
+        if any_holes:
+            targets[holes] = np.broadcast_to(self._blank, targets.shape)[holes]
+        observed = (~holes).astype(dtype) if any_holes else None
+        cast = inputs.astype(dtype, copy=False)
+        if targets is inputs:
+            return cast, cast, observed
+        return cast, targets.astype(dtype, copy=False), observed
+
+    def _assembled(self, parts, holes):
+        """Numbers, the marks of holes, and codes, side by side."""
+        numbers, codes = [], []
+        for part, codec in zip(parts, self._codecs, strict=True):
+            missing = np.isnan(part)
+            filled = np.where(missing, _NO_CODE if codec.writes_codes else 0.0, part)
+            (codes if codec.writes_codes else numbers).append(filled)
+        return np.concatenate([*numbers, holes[:, self.gaps], *codes], axis=1)
+
+    def decode(self, targets):
+        """Targets that a likelihood drew, as rows in the user's order and units."""
+        return self._decoded("decode", targets, [len(c) for c in self._columns])
+
+    def points(self, means, modes=False):
+        """Means as rows: means of numbers, the likeliest of levels.
+
+        Of two levels that are numbers it is their mean, unless `modes` are asked for.
+        """
+        widths = [
+            family.n_means(len(columns))
+            for family, columns in zip(self._families, self._columns, strict=True)
+        ]
+        return self._decoded("modes" if modes else "points", means, widths)
+
+    def _decoded(self, method, values, widths):
+        parts = np.split(values, np.cumsum(widths)[:-1], axis=1)
+        parts = [
+            getattr(codec, method)(part)
+            for codec, part in zip(self._codecs, parts, strict=True)
+        ]
+        return self.by_column(np.concatenate(parts, axis=1))
+
+    def log_jacobian(self, X):
+        """What each cell adds to a log-density of targets, (n_rows, n_features)."""
+        added = np.zeros(X.shape)
+        for columns, codec in self._blocks():
+            added[:, columns] = codec.log_jacobian(self._values(X, columns))
+        added[np.isnan(X)] = 0.0
+        return added
+
+    def distances(self, X):
+        """How far numbers are from the middle, in standardised units; 0 for levels."""
+        distances = np.zeros(X.shape)
+        for columns, codec in self._blocks():
+            if not codec.writes_codes:
+                inputs, _ = codec.encode(self._values(X, columns), FURTHEST["float64"])
+                distances[:, columns] = np.abs(np.nan_to_num(inputs))
+        return distances
+
+    def by_column(self, values):
+        """What stands in the order of blocks, in the user's order."""
+        return values if self._in_order else values[:, self._place]
+
+    def restrict(self, X):
+        """Whole numbers rounded, and within the range seen in training, in place."""
+        columns, low, high = self.whole
+        if columns:
+            X[:, columns] = np.rint(X[:, columns]).clip(low, high)
+        return X
+
+    def unknown(self, X):
+        """Mask of the values that are none of their columns' levels, or None."""
+        unknown = None
+        for columns, codec in self._blocks():
+            if codec.has_levels:
+                mask = codec.unknown(self._values(X, columns))
+                if mask.any():
+                    unknown = np.zeros(X.shape, bool) if unknown is None else unknown
+                    unknown[:, columns] = mask
+        return unknown
+
+    def _blocks(self):
+        return zip(self._columns, self._codecs, strict=True)
+
+    def _values(self, X, columns):
+        """The block's columns, as float64 that may be written to."""
+        if self._in_order and len(self.blocks) == 1:
+            return X.astype(np.float64)
+        return X[:, columns].astype(np.float64)
+
+    # ---- state ---------------------------------------------------------------------
 
     def get_state(self):
         """Plain data from which `from_state` makes the encoder again."""
-        return dict(vars(self))
+        names = ("blocks", "gaps", "whole", "layout")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_state(cls, state):
         """Inverse of `get_state`."""
         return cls(**state)
+
+
+def _grouped(chosen):
+    """Blocks of columns with equal likelihoods, those that write codes last."""
+    groups = {}
+    for j, (likelihood, _) in enumerate(chosen):
+        groups.setdefault(likelihood, []).append(j)
+
+    def place(group):
+        likelihood, columns = group
+        return CODECS[likelihood.codec].writes_codes, columns[0]
+
+    for likelihood, columns in sorted(groups.items(), key=place):
+        if CODECS[likelihood.codec].writes_codes:
+            # Few levels first: columns with equally many are then summed together.
+            columns = sorted(columns, key=lambda j: len(chosen[j].levels))
+        yield likelihood, columns
+
+
+def chunks(X, rows):
+    """Some rows of X, a few at a time and dense."""
+    n_at_once = max(1, min(_ROWS_AT_ONCE, _ENTRIES_AT_ONCE // X.shape[1]))
+    for batch in gen_batches(len(rows), n_at_once):
+        yield gather(X, rows[batch])
+
+
+def _reader_of(X, rows, columns):
+    """What iterates over some columns, as `Codec.fit` wants it."""
+    whole = len(columns) == X.shape[1]
+
+    def read():
+        for values in chunks(X, rows):
+            yield (values if whole else values[:, columns]).astype(np.float64)
+
+    return read
+
+
+def _holes_and_ranges(X, rows):
+    """Whether each column has holes, its least and its largest number."""
+    holes = np.zeros(X.shape[1], dtype=bool)
+    low, high = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
+    for values in chunks(X, rows):
+        holes |= np.isnan(values).any(axis=0)
+        low = np.fmin(low, np.fmin.reduce(values, axis=0))
+        high = np.fmax(high, np.fmax.reduce(values, axis=0))
+    return holes, low, high
+
+
+def _whole_columns(layout, chosen):
+    """Columns of whole numbers, less those of labels."""
+    if layout["container"] == "array" and layout["dtype"].startswith(("int", "uint")):
+        return list(range(len(chosen)))
+    return [j for j in layout["whole"] if j not in layout["levels"]]
+
+
+def _name(family):
+    for name, kind in likelihoods.FAMILIES.items():
+        if type(family) is kind:
+            return name
+    return type(family).__name__.lower()

@@ -1,5 +1,6 @@
 """VAETransformer: the variational autoencoder as a scikit-learn transformer."""
 
+import warnings
 from numbers import Integral
 
 import numpy as np
@@ -7,11 +8,14 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from skvae import frames
+from skvae import columns, frames
 from skvae.base import BaseVAE, all_or_nothing, draw_seed
 from skvae.compat import fit_context
 
 __all__ = ["VAETransformer"]
+
+#: Effective sample size below which conditional draws come with a warning.
+_LEAST_EFFECTIVE = 100
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
@@ -159,6 +163,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         activation="silu",
         network=None,
         likelihood="auto",
+        handle_unknown="error",
         posterior="gaussian",
         prior="gaussian",
         objective="elbo",
@@ -186,6 +191,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         self.activation = activation
         self.network = network
         self.likelihood = likelihood
+        self.handle_unknown = handle_unknown
         self.posterior = posterior
         self.prior = prior
         self.objective = objective
@@ -310,31 +316,53 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
             fitted.means(Z), fitted.table.layout, dtypes=False, index=index
         )
 
-    def sample(self, n_samples=1, *, random_state=None):
+    def sample(self, n_samples=1, *, given=None, random_state=None):
         """New rows, drawn from the model, noise included.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of rows.
+        given : dict or None, default=None
+            Values of some columns, by label: the others are drawn from their
+            distribution given these, by importance resampling of the code.
         random_state : int, RandomState instance or None, default=None
             Seed of the draws. None takes one from NumPy's global state.
 
         Returns
         -------
         X : array or data frame of shape (n_samples, n_features)
-            With the columns and dtypes that the estimator was fitted on: columns of
-            whole numbers are rounded.
+            With the columns, dtypes and levels that the estimator was fitted on, and
+            without holes: columns of whole numbers are rounded, and stay within the
+            range seen in fit. A column without an observed cell in fit is all holes.
 
         Raises
         ------
         ValueError
-            If `n_samples` is below 1.
+            If `n_samples` is below 1, or `given` names a column that there is not, or
+            a value that its likelihood cannot produce.
+
+        Warns
+        -----
+        UserWarning
+            If the draws under `given` are worth fewer than 100 independent ones.
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         fitted = self._fitted_model(np.float64)
-        rows = fitted.draws(n_samples, draw_seed(random_state))
+        seed = draw_seed(random_state)
+        if given is None:
+            rows = fitted.draws(n_samples, seed)
+        else:
+            row = self._check_values(columns.partial_row(given, fitted.table))
+            rows, effective = fitted.draws_given(n_samples, row, seed)
+            if effective < _LEAST_EFFECTIVE:
+                warnings.warn(
+                    f"The draws given {given!r} are worth only {effective:.0f} "
+                    "independent ones: the model hardly ever produces such rows. Take "
+                    "them with caution, or give fewer columns.",
+                    stacklevel=2,
+                )
         return frames.restore(rows, fitted.table.layout, dtypes=True)
 
     def score_samples(self, X):

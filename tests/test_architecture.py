@@ -12,9 +12,10 @@ import skvae
 PACKAGE = Path(skvae.__file__).parent
 ENGINE = [
     *sorted((PACKAGE / "core").glob("*.py")),
+    *sorted((PACKAGE / "likelihoods").glob("*.py")),
     *(
         PACKAGE / f"{place}.py"
-        for place in ("likelihoods", "posteriors", "priors", "networks", "objectives")
+        for place in ("posteriors", "priors", "networks", "objectives")
     ),
 ]
 ALLOWED_IN_ENGINE = {"torch", "numpy", "scipy", "skvae", *sys.stdlib_module_names}

@@ -38,11 +38,9 @@ def linear_vae(q, scale="shared", **parameters):
 def bounds(vae, X, scrambling):
     """Per row: the ELBO, IWAE(8) and IWAE(512) under one scrambling of the draws."""
     fitted = FittedModel(vae._state, np.float64)
-    inputs, targets = fitted._tensors(X)
-    noise = evaluation.shared_noise(fitted.model, 512, inputs, scrambling)
-    log_w, _ = evaluation.log_weights(
-        fitted.model, fitted.weights, inputs, targets, noise
-    )
+    rows = fitted._tensors(X)
+    noise = evaluation.shared_noise(fitted.model, 512, rows[0], scrambling)
+    log_w, *_ = evaluation.log_weights(fitted.model, fitted.weights, rows, noise)
     log_mean_exp = [torch.logsumexp(log_w[:k], 0) - np.log(k) for k in (8, 512)]
     elbo = log_w.mean(0)
     return np.stack([part.numpy() for part in (elbo, *log_mean_exp)])

@@ -21,7 +21,17 @@ from skvae.likelihoods import Gaussian
 
 X = load_wine().data
 BINARY = (X > X.mean(axis=0)).astype(float)
+HOLES = np.where(np.random.default_rng(0).random(X.shape) < 0.1, np.nan, X)
 METHODS = ["score_samples", "transform", "score_features"]
+#: One of each of the other families.
+BLOCKS = {
+    0: "binned",
+    1: "categorical",
+    2: "ordinal",
+    3: "poisson",
+    4: "negative_binomial",
+    5: "log_normal",
+}
 MODELS = {
     "gaussian": ({}, X),
     "shared": ({"likelihood": Gaussian("shared")}, X),
@@ -30,6 +40,8 @@ MODELS = {
     "bernoulli": ({"likelihood": "bernoulli"}, BINARY),
     "held_out": ({"early_stopping": True}, X),
     "two_draws": ({"n_mc_samples": 2, "batch_size": 50}, X),
+    "holes": ({}, HOLES),
+    "blocks": ({"likelihood": BLOCKS}, np.rint(HOLES)),
 }
 
 
@@ -81,7 +93,7 @@ def beside_others(answer, data):
     "arrange", [permuted, in_parts, alone, repeated, beside_others]
 )
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", ["gaussian", "linear", "bernoulli"])
+@pytest.mark.parametrize("name", ["gaussian", "linear", "bernoulli", "holes", "blocks"])
 def test_a_row_is_answered_whatever_stands_beside_it(fitted, name, method, arrange):
     data, answer = MODELS[name][1], getattr(fitted[name], method)
     expected = answer(data)

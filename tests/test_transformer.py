@@ -151,11 +151,21 @@ def test_bernoulli_means_are_probabilities_and_draws_are_zeros_and_ones():
     p = X.mean(axis=0).clip(1e-3, 1 - 1e-3)
     independent = (X * np.log(p) + (1 - X) * np.log(1 - p)).sum(axis=1).mean()
     assert vae.score(X) > independent + 3
-    assert vae.likelihood_[0] == {"column": 0, "family": "bernoulli"}
+    assert vae.likelihood_[0] == {
+        "column": 0,
+        "family": "bernoulli",
+        "levels": [0.0, 1.0],
+    }
     assert VAETransformer(2, likelihood=Bernoulli(), max_iter=1).fit(X)
 
 
 # ---- going on: warm_start and partial_fit ------------------------------------------
+
+
+def scale_of(vae):
+    """Of the columns, all Gaussian."""
+    (block,) = vae._state["table"]["blocks"]
+    return block["state"]["scale"]
 
 
 def test_warm_start_goes_on_from_the_fitted_weights():
@@ -166,7 +176,7 @@ def test_warm_start_goes_on_from_the_fitted_weights():
     table, loss = vae._state["table"], vae.loss_curve_[-1]
     vae.set_params(max_iter=1).fit(X)
     assert vae.loss_curve_[0] == pytest.approx(loss, abs=0.3)
-    assert vae._state["table"]["scale"] is table["scale"]
+    assert scale_of(vae) is table["blocks"][0]["state"]["scale"]
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -189,13 +199,13 @@ def test_going_on_with_another_model_is_refused(method, change):
 def test_partial_fit_learns_and_fixes_the_scaling_at_the_first_call():
     X = load_breast_cancer().data
     vae = VAETransformer(4, random_state=0).partial_fit(X[:100])
-    scale = vae._state["table"]["scale"]
+    scale = scale_of(vae)
     first = vae.score(X)
     for _ in range(30):
         vae.partial_fit(X)
     assert vae.score(X) > first + 1
     assert vae.n_iter_ == len(vae.loss_curve_) == 31
-    np.testing.assert_array_equal(vae._state["table"]["scale"], scale)
+    np.testing.assert_array_equal(scale_of(vae), scale)
     np.testing.assert_allclose(scale, X[:100].std(axis=0))
 
 

@@ -1,4 +1,4 @@
-"""The gradient of the ELBO by hand, for the models that most fits use.
+"""The gradients of the bounds by hand, for the models that most fits use.
 
 In small networks most of a training step is the bookkeeping of automatic
 differentiation. For perceptrons with Gaussian codes the chain rule is short enough to
@@ -6,9 +6,11 @@ write out. `covers` says for which models; the tests hold every one of them to
 autograd. Without this file results would be the same, and fits slower.
 """
 
+import math
+
 import torch
 
-from skvae import likelihoods, objectives, posteriors, priors
+from skvae import objectives, posteriors, priors
 from skvae.networks import ACTIVATIONS, Perceptron
 
 __all__ = ["Backward", "covers"]
@@ -31,13 +33,18 @@ _DERIVATIVE_OF = {ACTIVATIONS[name]: rule for name, rule in _DERIVATIVES.items()
 
 def covers(model, objective):
     """Whether the gradient of this model's objective is written out here."""
+    own = model.likelihood.own_shapes(model.n_features)
     return (
-        type(objective) is objectives.ELBO
+        # The importance weights scale the gradient of each row; that of the
+        # likelihood's own weights is summed over rows before they are known.
+        (
+            type(objective) is objectives.ELBO
+            or (type(objective) is objectives.IWAE and not own)
+        )
         and type(model.posterior) is posteriors.Gaussian
         and type(model.prior) is priors.Gaussian
         and type(model.encoder) is Perceptron
         and type(model.decoder) is Perceptron
-        and type(model.likelihood) in likelihoods.FAMILIES.values()
         and hasattr(model.likelihood, "value_and_gradient")
     )
 
@@ -48,52 +55,84 @@ class Backward:
     Parameters
     ----------
     model : Model
+    objective : ELBO or IWAE
     flat : Tensor of shape (n_weights,)
         The weights, read anew at each call.
     """
 
-    def __init__(self, model, flat):
+    def __init__(self, model, objective, flat):
         self._model = model
+        self._average = _iwae if type(objective) is objectives.IWAE else _elbo
         self._weights = model.views(flat)
         self._gradient = torch.zeros_like(flat)
         self._gradients = model.views(self._gradient)
 
-    def __call__(self, beta, inputs, targets, noise):
+    def __call__(self, beta, inputs, targets, observed, noise):
         """Loss, and its gradient as one flat vector that the next call overwrites."""
         with torch.no_grad():
-            return self._run(beta, inputs, targets, noise), self._gradient
+            loss = self._run(beta, inputs, targets, observed, noise)
+            return loss, self._gradient
 
-    def _run(self, beta, inputs, targets, noise):
-        model = self._model
+    def _run(self, beta, inputs, targets, observed, noise):
+        model, weights, gradients = self._model, self._weights, self._gradients
         n_draws, n_rows, n_components = noise.shape
-        encoder = _Pass(model.encoder, self._weights["encoder"], inputs)
+        rows = model.reader(weights["reader"], inputs)
+        encoder = _Pass(model.encoder, weights["encoder"], rows)
         mean, squashed, log_scale = model.posterior.unpack(*encoder.outputs)
         scale = log_scale.exp()
         shift = scale * noise
-        z = (mean + shift).view(-1, n_components)
-        decoder = _Pass(model.decoder, self._weights["decoder"], z)
+        z = mean + shift
+        decoder = _Pass(model.decoder, weights["decoder"], z.view(-1, n_components))
         if n_draws > 1:
             targets = targets.repeat(n_draws, 1)
-        log_likelihood, locations, others, own = model.likelihood.value_and_gradient(
-            *decoder.outputs, self._weights["likelihood"], targets
+            observed = None if observed is None else observed.repeat(n_draws, 1)
+        log_prob, locations, others, own = model.likelihood.value_and_gradient(
+            *decoder.outputs, weights["likelihood"], targets, observed
+        )
+        # The gradients of the loss: by each draw's log-likelihood, by z where it is
+        # not through that, and by the posterior directly.
+        loss, share, dz, d_mean, d_log_scale = self._average(
+            beta, log_prob.view(n_draws, n_rows), mean, log_scale, scale, noise, z
         )
         for name, gradient in own.items():
-            torch.mul(gradient, -1 / len(z), out=self._gradients["likelihood"][name])
-        dz = decoder.backward(
-            self._gradients["decoder"],
-            locations.mul_(-1 / len(z)),
-            others.mul_(-1 / len(z)),
+            torch.mul(gradient, share, out=gradients["likelihood"][name])
+        dz = dz + decoder.backward(
+            gradients["decoder"],
+            locations.mul_(share),
+            others.mul_(share),
             with_input=True,
         ).view(noise.shape)
-        # Through z = mean + exp(log_scale) * noise, and through the closed divergence.
-        weight = beta / n_rows
-        d_mean = torch.add(dz.sum(0), mean, alpha=weight)
-        variance = scale.square()
-        d_log_scale = (dz * shift).sum(0).add_(variance, alpha=weight).sub_(weight)
+        d_mean = dz.sum(0).add_(d_mean)
+        d_log_scale = (dz * shift).sum(0).add_(d_log_scale)
         d_others = d_log_scale.mul_(1 - squashed.square())
-        encoder.backward(self._gradients["encoder"], d_mean, d_others)
-        kl = 0.5 * (variance.sum() + mean.square().sum() - mean.numel())
-        return (kl - log_scale.sum()) * weight - log_likelihood / len(z)
+        d_rows = encoder.backward(
+            gradients["encoder"], d_mean, d_others, model.reader.has_weights
+        )
+        if model.reader.has_weights:
+            model.reader.backward(gradients["reader"], inputs, d_rows)
+        return loss
+
+
+def _elbo(beta, log_prob, mean, log_scale, scale, noise, z):
+    """Loss and gradients of the evidence lower bound, its divergence closed."""
+    weight = beta / len(mean)
+    share = -1 / log_prob.numel()
+    variance = scale.square()
+    kl = 0.5 * (variance.sum() + mean.square().sum() - mean.numel()) - log_scale.sum()
+    loss = kl * weight + log_prob.sum() * share
+    return loss, share, 0.0, weight * mean, variance.sub_(1).mul_(weight)
+
+
+def _iwae(beta, log_prob, mean, log_scale, scale, noise, z):
+    """Loss and gradients of the importance-weighted bound."""
+    n_draws, n_rows = log_prob.shape
+    # The constants of the two normal densities cancel.
+    log_ratio = 0.5 * (noise.square() - z.square()).sum(-1) + log_scale.sum(-1)
+    log_w = log_prob + beta * log_ratio
+    loss = math.log(n_draws) - torch.logsumexp(log_w, 0).mean()
+    share = torch.softmax(log_w, 0).div_(-n_rows)
+    dz = -beta * share.unsqueeze(-1) * z
+    return loss, share.view(-1, 1), dz, 0.0, -beta / n_rows
 
 
 class _Pass:
@@ -122,6 +161,8 @@ class _Pass:
                 gradient = gradient @ weights[f"weight_{layer}"].T
             if layer > 0:
                 gradient = rule(gradient, self._before[layer - 1], self._after[layer])
+        if with_input:
+            gradient = self._network.through_bound(self._x, gradient)
         if "linear_path" in weights:
             torch.mm(self._x.T, locations, out=gradients["linear_path"])
             if with_input:

@@ -11,11 +11,14 @@ from typing import NamedTuple
 import torch
 
 from skvae.core.draws import shared_uniforms
+from skvae.core.rows import split
 
-__all__ = ["Scores", "codes", "log_weights", "score"]
+__all__ = ["Scores", "codes", "expected", "log_weights", "redrawn", "score"]
 
-#: Draws times rows in one pass: what a processor's cache holds.
+#: Draws times rows in one pass, what a processor's cache holds, and how many outputs of
+#: the decoder they may amount to.
 _TERMS_PER_PASS = 4096
+_OUTPUTS_PER_PASS = 4_000_000
 
 
 class Scores(NamedTuple):
@@ -37,30 +40,57 @@ def shared_noise(model, n_draws, like, scrambling=0):
     return model.posterior.carry(uniforms).to(like).unsqueeze(1)
 
 
-def log_weights(model, weights, inputs, targets, noise):
-    """Log importance weights, and the terms of each feature that they are made of.
+class Weighted(NamedTuple):
+    """Codes drawn from the posterior, and how much each is worth."""
+
+    log_w: torch.Tensor  # log p(x|z) + log p(z) - log q(z|x), (n_draws, n_rows)
+    features: torch.Tensor  # log p(x_j|z), 0 for a hole, (n_draws, n_rows, n_features)
+    z: torch.Tensor  # (n_draws, n_rows, n_components)
+    columns: object  # p(x|z)
+
+
+def log_weights(model, weights, rows, noise):
+    """Log importance weights, and what they are made of.
+
+    The mean of the log weights over draws is the evidence lower bound, their
+    log-mean-exp the importance-weighted bound.
+
+    Parameters
+    ----------
+    rows : tuple of Tensor
+        Inputs, targets and observed, as `core.rows` gives them.
+    noise : Tensor of shape (n_draws, n_rows or 1, n_components)
 
     Returns
     -------
-    log_w : Tensor of shape (n_draws, n_rows)
-        log p(x|z) + log p(z) - log q(z|x): its mean over draws is the evidence lower
-        bound, its log-mean-exp the importance-weighted bound.
-    features : Tensor of shape (n_draws, n_rows, n_features)
-        log p(x_j|z).
+    weighted : Weighted
     """
+    inputs, targets, observed = rows
     with torch.no_grad():
         posterior = model.encode(weights, inputs)
         z = posterior.rsample(noise)
-        features = model.decode(weights, z).log_prob(targets)
+        columns = model.decode(weights, z)
+        features = columns.log_prob(targets)
+        if observed is not None:
+            features = features * observed
         log_prior = model.prior.log_prob(z) - posterior.log_prob(z)
-        return features.sum(-1) + log_prior, features
+        return Weighted(features.sum(-1) + log_prior, features, z, columns)
 
 
-def score(model, weights, inputs, targets, n_draws, by_feature=False):
+def rows_per_pass(model, n_draws):
+    """How many rows to take at a time."""
+    widest = sum(model.likelihood.n_outputs(model.n_features))
+    terms = min(_TERMS_PER_PASS, _OUTPUTS_PER_PASS // widest)
+    return max(1, terms // n_draws)
+
+
+def score(model, weights, rows, n_draws, by_feature=False):
     """Importance-weighted log-likelihood of rows.
 
     Parameters
     ----------
+    rows : tuple of Tensor
+        Inputs, targets and observed, as `core.rows` gives them.
     n_draws : int
         The more, the tighter the bound on log p(x).
     by_feature : bool, default=False
@@ -75,13 +105,10 @@ def score(model, weights, inputs, targets, n_draws, by_feature=False):
     Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
     ICLR 2016, equation 8.
     """
-    noise = shared_noise(model, n_draws, inputs)
-    rows_per_pass = max(1, _TERMS_PER_PASS // n_draws)
+    noise = shared_noise(model, n_draws, rows[0])
     log_likelihood, by_columns = [], []
-    for x, y in zip(
-        inputs.split(rows_per_pass), targets.split(rows_per_pass), strict=True
-    ):
-        log_w, features = log_weights(model, weights, x, y, noise)
+    for few in split(rows, rows_per_pass(model, n_draws)):
+        log_w, features, *_ = log_weights(model, weights, few, noise)
         log_likelihood.append(torch.logsumexp(log_w, 0) - math.log(n_draws))
         if by_feature:
             share = torch.softmax(log_w, 0).unsqueeze(-1)
@@ -89,3 +116,32 @@ def score(model, weights, inputs, targets, n_draws, by_feature=False):
     return Scores(
         torch.cat(log_likelihood), torch.cat(by_columns) if by_feature else None
     )
+
+
+def expected(model, weights, rows, n_draws):
+    """Mean of p(x|z) under the importance-weighted posterior, (n_rows, n_means).
+
+    References
+    ----------
+    P.-A. Mattei and J. Frellsen, "MIWAE", ICML 2019, equation 12.
+    """
+    noise = shared_noise(model, n_draws, rows[0])
+    means = []
+    for few in split(rows, rows_per_pass(model, n_draws)):
+        weighted = log_weights(model, weights, few, noise)
+        share = torch.softmax(weighted.log_w, 0).unsqueeze(-1)
+        means.append((share * weighted.columns.mean).sum(0))
+    return torch.cat(means)
+
+
+def redrawn(model, weights, rows, n_draws, generator):
+    """Codes drawn from p(z|x) by importance resampling, (n_rows, n_components)."""
+    noise = shared_noise(model, n_draws, rows[0])
+    drawn = []
+    for few in split(rows, rows_per_pass(model, n_draws)):
+        weighted = log_weights(model, weights, few, noise)
+        share = torch.softmax(weighted.log_w, 0).T
+        index = torch.multinomial(share, 1, generator=generator).squeeze(1)
+        places = torch.arange(len(index), device=index.device)
+        drawn.append(weighted.z[index, places])
+    return torch.cat(drawn)

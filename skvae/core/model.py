@@ -17,8 +17,8 @@ class Model:
 
     Parameters
     ----------
-    n_inputs : int
-        Width of what the encoder reads.
+    reader : Reader
+        What the encoder network reads of the raw inputs.
     n_features : int
         Number of columns that the likelihood describes.
     n_components : int
@@ -29,7 +29,7 @@ class Model:
 
     def __init__(
         self,
-        n_inputs,
+        reader,
         n_features,
         n_components,
         *,
@@ -38,17 +38,21 @@ class Model:
         posterior,
         prior,
     ):
+        self.reader = reader
         self.n_features = n_features
         self.n_components = n_components
         self.likelihood = likelihood
         self.posterior = posterior
         self.prior = prior
-        self.encoder = network.encoder(n_inputs, *posterior.n_outputs(n_components))
+        self.encoder = network.encoder(
+            reader.n_outputs, *posterior.n_outputs(n_components)
+        )
         self.decoder = network.decoder(n_components, *likelihood.n_outputs(n_features))
         self._shapes = {
             "encoder": self.encoder.shapes,
             "decoder": self.decoder.shapes,
             "likelihood": likelihood.own_shapes(n_features),
+            "reader": reader.shapes,
         }
 
     @property
@@ -71,7 +75,8 @@ class Model:
         Returns
         -------
         weights : dict of str to dict of str to Tensor
-            By part of the model ("encoder", "decoder", "likelihood"), then by name.
+            By part of the model ("encoder", "decoder", "likelihood", "reader"), then by
+            name.
         """
         weights, offset = {}, 0
         for part, shapes in self._shapes.items():
@@ -83,8 +88,9 @@ class Model:
         return weights
 
     def encode(self, weights, inputs):
-        """q(z|x) for inputs of shape (n_rows, n_inputs)."""
-        return self.posterior(*self.encoder(weights["encoder"], inputs))
+        """q(z|x) for raw inputs of shape (n_rows, n_inputs)."""
+        rows = self.reader(weights["reader"], inputs)
+        return self.posterior(*self.encoder(weights["encoder"], rows))
 
     def decode(self, weights, z):
         """p(x|z) for codes of shape (..., n_rows, n_components)."""
@@ -94,13 +100,15 @@ class Model:
         )
         return self.likelihood(locations, others, weights["likelihood"])
 
-    def terms(self, weights, inputs, targets, noise):
+    def terms(self, weights, inputs, targets, observed, noise):
         """What the objectives are made of.
 
         Parameters
         ----------
         inputs : Tensor of shape (n_rows, n_inputs)
         targets : Tensor of shape (n_rows, n_features)
+        observed : Tensor of shape (n_rows, n_features) or None
+            1 for a cell that counts, 0 for a hole. None: there are no holes.
         noise : Tensor of shape (n_draws, n_rows, n_components)
 
         Returns
@@ -109,54 +117,57 @@ class Model:
         """
         codes = self.encode(weights, inputs)
         z = codes.rsample(noise)
-        log_likelihood = self.decode(weights, z).log_prob(targets).sum(-1)
-        kl = codes.kl_divergence(self.prior)
-        if kl is None:
-            kl = (codes.log_prob(z) - self.prior.log_prob(z)).mean(0)
-        else:
-            kl = kl.sum(-1)
-        return Terms(log_likelihood, kl)
+        log_likelihood = self.decode(weights, z).log_prob(targets)
+        if observed is not None:
+            log_likelihood = log_likelihood * observed
+        return Terms(log_likelihood.sum(-1), codes, self.prior, z)
 
-    def start_random(self, flat, generator):
-        """The textbook start: random matrices, unit noise."""
+    def start_random(self, flat, generator, mean, variance):
+        """The textbook start: random matrices; scales as if the code said nothing."""
         weights = self.views(flat)
         self.encoder.start_random(weights["encoder"], generator)
         self.decoder.start_random(weights["decoder"], generator)
-        mean = flat.new_zeros(self.n_features)
-        loadings = flat.new_zeros((self.n_components, self.n_features))
-        start = self.likelihood.start(mean, loadings, torch.ones_like(mean))
+        self.reader.start(weights["reader"], generator)
+        n_inputs = self.likelihood.n_inputs(self.n_features)
+        loadings = mean.new_zeros((self.n_components, n_inputs))
+        unit = mean.new_ones(n_inputs)
+        start = self.likelihood.start(mean, variance, loadings, unit)
         _fill(weights["likelihood"], start.own)
 
-    def start_linear(self, flat, generator, factors, target_mean):
+    def start_linear(self, flat, generator, factors, mean, variance):
         """The closed-form start: decoder and encoder of a linear-Gaussian model.
 
         Parameters
         ----------
         factors : FactorModel
-            Of the inputs.
-        target_mean : ndarray of shape (n_features,)
-            Means of the targets, in the likelihood's own units.
+            Of what the encoder reads first, as many columns as the likelihood's
+            `n_inputs`.
+        mean, variance : Tensor of shape (n_means,)
+            Moments of the targets' statistic.
         """
         weights = self.views(flat)
-        mean, loadings, residual = (torch.from_numpy(part) for part in factors)
-        target_mean = torch.from_numpy(target_mean)
-        start = self.likelihood.start(target_mean, loadings, residual)
+        input_mean, loadings, residual = (torch.from_numpy(part) for part in factors)
+        start = self.likelihood.start(mean, variance, loadings, residual)
         _fill(weights["likelihood"], start.own)
         self.decoder.start_linear(
             weights["decoder"], generator, start.weight, start.locations, start.others
         )
+        self.reader.start(weights["reader"], generator)
         # The posterior of a linear-Gaussian model: its mean is exact, its variances
         # are the best independent ones (exact where the loadings are orthogonal).
         weighted = loadings / start.variance
         precision = torch.eye(self.n_components, dtype=torch.float64, device="cpu")
         precision += weighted @ loadings.T
         matrix = torch.linalg.solve(precision, weighted).T
+        # What the encoder reads beside these columns says nothing yet.
+        n_beside = self.reader.n_outputs - len(matrix)
+        whole = torch.cat([matrix, matrix.new_zeros((n_beside, self.n_components))])
         scale = precision.diagonal().rsqrt()
         self.encoder.start_linear(
             weights["encoder"],
             generator,
-            matrix,
-            -mean @ matrix,
+            whole,
+            -input_mean @ matrix,
             self.posterior.start(scale),
         )
 

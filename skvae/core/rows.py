@@ -5,10 +5,11 @@ import math
 import numpy as np
 import torch
 
-__all__ = ["ShuffledRows", "to_tensor"]
+__all__ = ["ShuffledRows", "gather", "select", "split", "to_tensor", "to_tensors"]
 
 #: Rows read at once: enough to hide the cost of a chunk, and small beside the data.
 _CHUNK_ROWS = 16_384
+_CHUNK_ENTRIES = 4_000_000
 #: Neighbouring rows that are read together from a file.
 _BLOCK_ROWS = 256
 
@@ -21,13 +22,13 @@ class ShuffledRows:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        Never written to.
+    X : ndarray or sparse matrix of shape (n_samples, n_features)
+        Never written to. A sparse one is made dense a chunk at a time.
     rows : ndarray of shape (n_rows,)
         The rows to take, in ascending order.
     encode : callable
-        From some rows of X to (inputs, targets), both float32 arrays. The two may be
-        one array.
+        From some rows of X to (inputs, targets, observed), float32 arrays. The first
+        two may be one array, the last may be None.
     rng : numpy.random.Generator
     batch_size : int
         Chunks are multiples of it.
@@ -40,7 +41,8 @@ class ShuffledRows:
         self._encode = encode
         self._rng = rng
         self._device = device
-        self._chunk_rows = batch_size * max(1, _CHUNK_ROWS // batch_size)
+        chunk_rows = min(_CHUNK_ROWS, _CHUNK_ENTRIES // X.shape[1])
+        self._chunk_rows = batch_size * max(1, chunk_rows // batch_size)
         self._in_memory = None
         if len(rows) <= self._chunk_rows:
             self._in_memory = self._read(rows)
@@ -48,7 +50,7 @@ class ShuffledRows:
     def __call__(self):
         if self._in_memory is not None:
             order = torch.from_numpy(self._rng.permutation(len(self._rows)))
-            yield _take(self._in_memory, order.to(self._device))
+            yield select(self._in_memory, order.to(self._device))
             return
         order = self._order()
         for start in range(0, len(order), self._chunk_rows):
@@ -62,14 +64,16 @@ class ShuffledRows:
         return np.concatenate([blocks[i] for i in self._rng.permutation(n_blocks)])
 
     def _read(self, rows):
-        values = self._X[rows]
+        values = gather(self._X, rows)
         if is_memmap(self._X):
             values = values[self._rng.permutation(len(values))]
-        inputs, targets = self._encode(values)
-        tensor = to_tensor(inputs, self._device)
-        if targets is inputs:
-            return tensor, tensor
-        return tensor, to_tensor(targets, self._device)
+        return to_tensors(self._encode(values), self._device)
+
+
+def gather(X, rows):
+    """Some rows of a dense or sparse matrix, dense."""
+    taken = X[rows]
+    return taken.toarray() if hasattr(taken, "toarray") else taken
 
 
 def is_memmap(X):
@@ -86,7 +90,29 @@ def to_tensor(array, device):
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
-def _take(tensors, order):
-    inputs, targets = tensors
-    taken = inputs.index_select(0, order)
-    return taken, taken if targets is inputs else targets.index_select(0, order)
+def to_tensors(encoded, device):
+    """Inputs, targets and observed as tensors; what is one array remains one tensor."""
+    inputs, targets, observed = encoded
+    tensor = to_tensor(inputs, device)
+    return (
+        tensor,
+        tensor if targets is inputs else to_tensor(targets, device),
+        None if observed is None else to_tensor(observed, device),
+    )
+
+
+def select(tensors, index):
+    """The same rows of inputs, targets and observed."""
+    inputs, targets, observed = tensors
+    taken = inputs[index]
+    return (
+        taken,
+        taken if targets is inputs else targets[index],
+        None if observed is None else observed[index],
+    )
+
+
+def split(tensors, n_rows):
+    """Inputs, targets and observed, some rows at a time."""
+    for start in range(0, len(tensors[0]), n_rows):
+        yield select(tensors, slice(start, start + n_rows))

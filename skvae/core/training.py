@@ -17,6 +17,7 @@ import torch
 
 from skvae.core import backward
 from skvae.core.optimizer import Adam
+from skvae.core.rows import select
 
 __all__ = ["Divergence", "HeldOut", "Plan", "Record", "train"]
 
@@ -27,6 +28,8 @@ _RISE_STEPS = 50
 _AVERAGING = 0.995
 #: Held-out terms per look, by drawing several codes a row where rows are few.
 _TERMS_PER_LOOK = 1024
+#: Outputs of the decoder that a look holds at once.
+_OUTPUTS_AT_ONCE = 8_000_000
 #: Least number of steps between looks.
 _STEPS_PER_LOOK = 50
 
@@ -128,24 +131,37 @@ class HeldOut:
 
     Parameters
     ----------
-    inputs : Tensor of shape (n_rows, n_inputs)
-    targets : Tensor of shape (n_rows, n_features)
+    objective : Objective
+    rows : tuple of Tensor
+        Inputs, targets and observed, as `core.rows` gives them.
+    generator : torch.Generator
     """
 
-    def __init__(self, model, inputs, targets, generator):
+    def __init__(self, model, objective, rows, generator):
         self._model = model
-        self._inputs = inputs
-        self._targets = targets
-        n_draws = max(1, round(_TERMS_PER_LOOK / len(inputs)))
-        shape = (n_draws, len(inputs), model.n_components)
-        self._noise = model.posterior.noise(shape, generator)
-        self.n_terms = n_draws * len(inputs)
+        self._objective = objective
+        n_rows = len(rows[0])
+        n_draws = max(objective.n_draws(1), round(_TERMS_PER_LOOK / n_rows))
+        shape = (n_draws, n_rows, model.n_components)
+        noise = model.posterior.noise(shape, generator)
+        self.n_terms = n_draws * n_rows
+        widest = sum(model.likelihood.n_outputs(model.n_features))
+        n_at_once = max(1, _OUTPUTS_AT_ONCE // (n_draws * widest))
+        self._batches = [
+            (*select(rows, batch), noise[:, batch])
+            for start in range(0, n_rows, n_at_once)
+            for batch in [slice(start, start + n_at_once)]
+        ]
+        self._n_rows = n_rows
 
     def score(self, weights):
-        """Mean evidence lower bound of the rows, in nats, at beta = 1."""
+        """Mean bound of the rows, in nats, at beta = 1."""
+        total = 0.0
         with torch.no_grad():
-            terms = self._model.terms(weights, self._inputs, self._targets, self._noise)
-            return float(terms.log_likelihood.mean() - terms.kl.mean())
+            for *rows, noise in self._batches:
+                terms = self._model.terms(weights, *rows, noise)
+                total -= float(self._objective(terms, 1.0)) * len(rows[0])
+        return total / self._n_rows
 
 
 class _Best:
@@ -186,8 +202,8 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
     flat : Tensor of shape (n_weights,)
         Float32. Training begins there; at every record it holds the averaged weights.
     chunks : callable
-        Called with nothing at the start of an epoch: an iterator of (inputs, targets)
-        that together hold every row once, in random order.
+        Called with nothing at the start of an epoch: an iterator of (inputs, targets,
+        observed) that together hold every row once, in random order.
     plan : Plan
     objective : callable
         From `Terms` and the weight of the divergence to a number.
@@ -211,7 +227,7 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
     adam = adam or Adam(len(flat), flat.device)
     averaged = model.views(flat)
     if backward.covers(model, objective):
-        differentiate = backward.Backward(model, moving)
+        differentiate = backward.Backward(model, objective, moving)
     else:
         differentiate = _Autograd(model, moving, objective)
     best = _Best(flat, plan)
@@ -221,17 +237,16 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
     try:
         for epoch in range(1, plan.max_epochs + 1):
             total, n_seen = flat.new_zeros(()), 0
-            for inputs, targets, noise in _batches(model, chunks, plan, generator):
+            for batch in _batches(model, chunks, plan, generator):
+                n_rows = len(batch[0])
                 if probe is None:
-                    probe = _Probe(model, objective, plan.beta, inputs, targets, noise)
+                    probe = _Probe(model, objective, plan.beta, batch)
                     probe.begin(averaged)
-                loss, gradient = differentiate(
-                    plan.beta_at(step), inputs, targets, noise
-                )
+                loss, gradient = differentiate(plan.beta_at(step), *batch)
                 adam.step(moving, gradient, plan.learning_rate_at(step))
                 flat.lerp_(moving, 1 - plan.averaging_at(step))
-                total += loss * len(inputs)
-                n_seen += len(inputs)
+                total += loss * n_rows
+                n_seen += n_rows
                 step += 1
                 looks = step >= plan.warm_up_steps and step % look_every == 0
                 if held_out is not None and (looks or step == plan.n_steps):
@@ -260,8 +275,8 @@ class _Probe:
     says nothing of where the step has led.
     """
 
-    def __init__(self, model, objective, beta, inputs, targets, noise):
-        self._batch = inputs.clone(), targets.clone(), noise.clone()
+    def __init__(self, model, objective, beta, batch):
+        self._batch = [None if part is None else part.clone() for part in batch]
         self._model, self._objective, self._beta = model, objective, beta
 
     def _loss(self, weights):
@@ -293,12 +308,13 @@ def _steps_between_looks(plan, held_out):
 
 def _batches(model, chunks, plan, generator):
     """Slices of the chunks, with the noise of a chunk drawn at once."""
-    for inputs, targets in chunks():
-        shape = (plan.n_draws, len(inputs), model.n_components)
+    for chunk in chunks():
+        n_rows = len(chunk[0])
+        shape = (plan.n_draws, n_rows, model.n_components)
         noise = model.posterior.noise(shape, generator)
-        for start in range(0, len(inputs), plan.rows_per_step):
+        for start in range(0, n_rows, plan.rows_per_step):
             rows = slice(start, start + plan.rows_per_step)
-            yield inputs[rows], targets[rows], noise[:, rows]
+            yield *select(chunk, rows), noise[:, rows]
 
 
 class _Autograd:
@@ -314,9 +330,9 @@ class _Autograd:
         }
         self._leaves = [w for part in self._weights.values() for w in part.values()]
 
-    def __call__(self, beta, inputs, targets, noise):
+    def __call__(self, beta, *batch):
         with torch.enable_grad():
-            terms = self._model.terms(self._weights, inputs, targets, noise)
+            terms = self._model.terms(self._weights, *batch)
             loss = self._objective(terms, beta)
             gradients = torch.autograd.grad(loss, self._leaves)
         return loss.detach(), torch.cat([part.reshape(-1) for part in gradients])

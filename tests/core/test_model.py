@@ -9,6 +9,7 @@ import torch
 from skvae import likelihoods, networks, posteriors, priors
 from skvae.core import evaluation
 from skvae.core.model import Model
+from skvae.core.reader import Reader
 from skvae.objectives import ELBO
 
 N_ROWS, N_FEATURES, N_COMPONENTS = 8, 4, 2
@@ -16,7 +17,7 @@ N_ROWS, N_FEATURES, N_COMPONENTS = 8, 4, 2
 
 def small_model(likelihood=None, prior=None):
     return Model(
-        N_FEATURES,
+        Reader(N_FEATURES),
         N_FEATURES,
         N_COMPONENTS,
         network=networks.MLP((5,)),
@@ -28,7 +29,8 @@ def small_model(likelihood=None, prior=None):
 
 def random_start(model):
     flat = torch.zeros(model.n_weights, dtype=torch.float64)
-    model.start_random(flat, torch.Generator().manual_seed(0))
+    mean, variance = torch.zeros(2, N_FEATURES, dtype=torch.float64)
+    model.start_random(flat, torch.Generator().manual_seed(0), mean, variance + 1)
     return flat
 
 
@@ -54,7 +56,7 @@ def test_terms_are_sums_over_features_and_components():
     model = small_model()
     weights = model.views(random_start(model))
     X, noise = data()
-    terms = model.terms(weights, X, X, noise)
+    terms = model.terms(weights, X, X, None, noise)
     posterior = model.encode(weights, X)
     distribution = model.decode(weights, posterior.rsample(noise))
     expected = torch.distributions.Normal(distribution.mean, distribution.scale)
@@ -74,8 +76,8 @@ def test_monte_carlo_divergence_where_none_is_closed():
     X, noise = data(n_draws=20_000)
     model, other = small_model(), small_model(prior=wide)
     weights = model.views(random_start(model))
-    closed = model.terms(weights, X, X, noise).kl
-    estimated = other.terms(weights, X, X, noise).kl
+    closed = model.terms(weights, X, X, None, noise).kl
+    estimated = other.terms(weights, X, X, None, noise).kl
     torch.testing.assert_close(estimated, closed, atol=0.03, rtol=0.03)
 
 
@@ -84,7 +86,7 @@ def test_objective_weighs_the_divergence(beta):
     model = small_model()
     weights = model.views(random_start(model))
     X, noise = data()
-    terms = model.terms(weights, X, X, noise)
+    terms = model.terms(weights, X, X, None, noise)
     expected = -(terms.log_likelihood.mean(0) - beta * terms.kl).mean()
     torch.testing.assert_close(ELBO()(terms, beta), expected)
 
@@ -93,7 +95,7 @@ def test_gradient_of_the_divergence_reaches_the_encoder():
     model = small_model()
     flat = random_start(model).requires_grad_()
     X, noise = data()
-    model.terms(model.views(flat), X, X, noise).kl.mean().backward()
+    model.terms(model.views(flat), X, X, None, noise).kl.mean().backward()
     by_part = model.views(flat.grad)
     assert all(tensor.abs().sum() > 0 for tensor in by_part["encoder"].values())
     assert not any(tensor.any() for tensor in by_part["decoder"].values())
@@ -105,8 +107,8 @@ def test_score_is_the_log_mean_exp_of_the_weights_in_any_chunks():
     X, _ = data()
     many = X.repeat(40, 1)
     noise = evaluation.shared_noise(model, 64, X)
-    log_w, _ = evaluation.log_weights(model, weights, X, X, noise)
+    log_w, *_ = evaluation.log_weights(model, weights, (X, X, None), noise)
     expected = (torch.logsumexp(log_w, 0) - math.log(64)).repeat(40)
-    found = evaluation.score(model, weights, many, many, 64)
+    found = evaluation.score(model, weights, (many, many, None), 64)
     np.testing.assert_allclose(found.log_likelihood, expected, rtol=1e-12)
     assert found.features is None

@@ -6,6 +6,7 @@ import torch
 
 from skvae import likelihoods, networks, posteriors, priors
 from skvae.core.model import Model
+from skvae.core.reader import Reader
 from skvae.core.rows import ShuffledRows
 from skvae.core.training import (
     Divergence,
@@ -21,7 +22,7 @@ CPU = torch.device("cpu")
 
 def as_float32(values):
     values = values.astype(np.float32)
-    return values, values
+    return values, values, None
 
 
 def setting(n_rows=400, n_held_out=100, encode=as_float32, **plan):
@@ -30,7 +31,7 @@ def setting(n_rows=400, n_held_out=100, encode=as_float32, **plan):
     X = rng.standard_normal((n_rows, 2)) @ rng.standard_normal((2, 5))
     X += 0.3 * rng.standard_normal(X.shape)
     model = Model(
-        5,
+        Reader(5),
         5,
         2,
         network=networks.MLP((8,)),
@@ -40,7 +41,8 @@ def setting(n_rows=400, n_held_out=100, encode=as_float32, **plan):
     )
     flat = torch.zeros(model.n_weights)
     generator = torch.Generator().manual_seed(0)
-    model.start_random(flat, generator)
+    mean, variance = torch.from_numpy(X.mean(axis=0)), torch.from_numpy(X.var(axis=0))
+    model.start_random(flat, generator, mean, variance)
     rows = np.arange(n_held_out, n_rows)
     plan = Plan(
         n_rows=len(rows), batch_size=32, learning_rate=0.01, **{"max_epochs": 30} | plan
@@ -49,7 +51,7 @@ def setting(n_rows=400, n_held_out=100, encode=as_float32, **plan):
     held_out = None
     if n_held_out:
         kept = torch.from_numpy(X[:n_held_out].astype(np.float32))
-        held_out = HeldOut(model, kept, kept, generator)
+        held_out = HeldOut(model, ELBO(), (kept, kept, None), generator)
     return model, flat, chunks, plan, ELBO(), generator, held_out
 
 
@@ -147,7 +149,7 @@ def test_every_row_once_an_epoch_from_arrays_and_from_files(tmp_path):
     for source, taken in [(X, rows), (mapped, rows), (X, many), (mapped, many)]:
         rng = np.random.default_rng(0)
         chunks = ShuffledRows(source, taken, as_float32, rng, 100, CPU)
-        epochs = [torch.cat([inputs for inputs, _ in chunks()]) for _ in range(2)]
+        epochs = [torch.cat([inputs for inputs, *_ in chunks()]) for _ in range(2)]
         for epoch in epochs:
             seen = epoch[:, 0].sort().values.numpy()
             np.testing.assert_array_equal(seen, X[taken, 0])

@@ -1,0 +1,130 @@
+"""Codes given some cells of a row: adaptive importance sampling of p(z|x_observed).
+
+The encoder alone may be a poor guide where most cells are holes. Draws come from a
+mixture of the prior, the encoder's posterior and a normal distribution that is fitted
+to the weighted draws of the round before; each is weighted by what the whole mixture
+would have drawn there, so that no part has to be right.
+"""
+
+import math
+
+import torch
+
+__all__ = ["conditional_codes"]
+
+_LEAST_DRAWS, _MOST_DRAWS = 4_096, 65_536
+_ROUNDS = 4
+#: Shares of the prior, the encoder and the fitted normal after the first round.
+_SHARES = (0.2, 0.1, 0.7)
+#: The fitted normal is a little wider than the draws that it is fitted to.
+_WIDENING = 1.5
+_DRAWS_AT_ONCE = 1_024
+
+
+def conditional_codes(model, weights, row, n_samples, generator):
+    """Codes drawn from the posterior of one row, by importance resampling.
+
+    Parameters
+    ----------
+    model : Model
+    weights : dict
+    row : tuple of Tensor
+        Inputs, targets and observed of one row.
+    n_samples : int
+    generator : torch.Generator
+
+    Returns
+    -------
+    z : Tensor of shape (n_samples, n_components)
+    effective : float
+        Effective sample size: of how many independent draws the weights are worth.
+
+    References
+    ----------
+    O. Cappe et al., "Population Monte Carlo", JCGS 13 (2004). E. Veach and L. Guibas,
+    "Optimally combining sampling techniques", SIGGRAPH 1995, for the mixture's weights.
+    """
+    with torch.no_grad():
+        encoder = _Normal.of(model.encode(weights, row[0]))
+        n_draws = min(max(_LEAST_DRAWS, 4 * n_samples), _MOST_DRAWS)
+        fitted, shares = encoder, (0.5, 0.25, 0.25)
+        for _ in range(_ROUNDS):
+            parts = (model.prior, encoder, fitted)
+            z = _draws(parts, shares, n_draws, model.n_components, generator)
+            z = z.to(row[0].dtype)
+            log_w = _log_joint(model, weights, row, z)
+            log_w -= _log_mixture(parts, shares, z)
+            share = torch.softmax(log_w, 0)
+            fitted, shares = _Normal.to(z, share), _SHARES
+        index = torch.multinomial(share, n_samples, True, generator=generator)
+        return z[index], float(1 / share.square().sum())
+
+
+def _log_joint(model, weights, row, z):
+    """log p(z) + log p(x_observed|z) of each draw."""
+    _, targets, observed = row
+    parts = []
+    for some in z.split(_DRAWS_AT_ONCE):
+        log_prob = model.decode(weights, some).log_prob(targets.expand(len(some), -1))
+        parts.append((log_prob * observed).sum(-1) + model.prior.log_prob(some))
+    return torch.cat(parts)
+
+
+def _draws(parts, shares, n_draws, n_components, generator):
+    counts = [round(share * n_draws) for share in shares]
+    return torch.cat(
+        [
+            part.sample(count, n_components, generator)
+            for part, count in zip(parts, counts, strict=True)
+        ]
+    )
+
+
+def _log_mixture(parts, shares, z):
+    return torch.stack(
+        [
+            part.log_prob(z) + math.log(share)
+            for part, share in zip(parts, shares, strict=True)
+        ]
+    ).logsumexp(0)
+
+
+class _Normal:
+    """A normal distribution with any covariance."""
+
+    def __init__(self, mean, factor):
+        self._mean, self._factor = mean.double(), factor.double()
+
+    @classmethod
+    def of(cls, codes):
+        """The posterior of a single row."""
+        return cls(codes.mean[0], codes.log_scale[0].exp().diag())
+
+    @classmethod
+    def to(cls, z, share):
+        """Fitted to weighted draws, and widened."""
+        z, share = z.double(), share.double().unsqueeze(1)
+        mean = (share * z).sum(0)
+        centered = z - mean
+        covariance = _WIDENING * (share * centered).T @ centered
+        # Few distinct draws would make it singular.
+        covariance += 1e-3 * torch.eye(len(mean), dtype=z.dtype, device=z.device)
+        return cls(mean, torch.linalg.cholesky(covariance))
+
+    def sample(self, n_samples, n_components, generator):
+        noise = torch.randn(
+            (n_samples, n_components),
+            generator=generator,
+            dtype=torch.float64,
+            device=generator.device,
+        )
+        return self._mean + noise @ self._factor.T
+
+    def log_prob(self, z):
+        centered = (z.double() - self._mean).T
+        standardized = torch.linalg.solve_triangular(
+            self._factor, centered, upper=False
+        )
+        log_scale = self._factor.diagonal().log().sum()
+        constant = 0.5 * math.log(2 * math.pi) * len(self._mean)
+        return (-0.5 * standardized.square().sum(0) - log_scale - constant).to(z.dtype)

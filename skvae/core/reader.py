@@ -1,0 +1,102 @@
+"""What the encoder network reads: numbers as they are, levels spread out.
+
+Rows arrive with one number a column, so that memory grows with the rows alone. A column
+of levels is spread over a one-hot vector batch by batch; one with very many levels is
+looked up in a learned table instead.
+"""
+
+import torch
+
+from skvae.likelihoods.levels import WIDE
+
+__all__ = ["Reader"]
+
+#: Width of what a column of very many levels is looked up as.
+_EMBEDDING_WIDTH = 16
+
+
+class Reader:
+    """From rows of raw inputs to rows for the encoder.
+
+    Raw inputs are numbers, then codes of levels (-1 for none). What comes out is the
+    numbers to begin with, then one-hot vectors, then looked-up vectors, and last the
+    remaining numbers, such as the marks of holes.
+
+    Parameters
+    ----------
+    n_first : int
+        Numbers that come out first.
+    n_last : int, default=0
+        Numbers that come out last.
+    n_levels : sequence of int, default=()
+        Number of levels of each column of codes, in ascending order.
+    """
+
+    def __init__(self, n_first, n_last=0, n_levels=()):
+        self._n_first = n_first
+        self._n_numbers = n_first + n_last
+        self._narrow = [n for n in n_levels if n <= WIDE]
+        self._wide = [n for n in n_levels if n > WIDE]
+        self.n_outputs = self._n_numbers + sum(self._narrow)
+        self.n_outputs += _EMBEDDING_WIDTH * len(self._wide)
+        self.shapes = {}
+        if self._wide:
+            self.shapes["embedding"] = (sum(self._wide), _EMBEDDING_WIDTH)
+
+    @property
+    def has_weights(self):
+        """Whether gradients are wanted here."""
+        return bool(self._wide)
+
+    def __call__(self, weights, raw):
+        """Rows for the encoder, of shape (n_rows, n_outputs)."""
+        if raw.shape[1] == self._n_numbers:
+            return raw
+        parts = [self.first(raw)]
+        if self._wide:
+            wide = raw[:, raw.shape[1] - len(self._wide) :]
+            index, known = _positions(wide, self._wide)
+            vectors = weights["embedding"][index.clamp_min(0)]
+            parts.append((vectors * known.unsqueeze(-1)).flatten(1))
+        parts.append(raw[:, self._n_first : self._n_numbers])
+        return torch.cat(parts, 1)
+
+    def first(self, raw):
+        """The first numbers and the one-hot vectors: what needs no weights."""
+        numbers = raw[:, : self._n_first]
+        if not self._narrow:
+            return numbers
+        codes = raw[:, self._n_numbers : self._n_numbers + len(self._narrow)]
+        return torch.cat([numbers, self._one_hot(codes)], 1)
+
+    def backward(self, gradients, raw, gradient):
+        """Write the gradients of the weights, given that of the rows."""
+        n_last = self._n_numbers - self._n_first
+        width = _EMBEDDING_WIDTH * len(self._wide)
+        end = gradient.shape[1] - n_last
+        vectors = gradient[:, end - width : end].reshape(-1, _EMBEDDING_WIDTH)
+        wide = raw[:, raw.shape[1] - len(self._wide) :]
+        index, known = _positions(wide, self._wide)
+        vectors = vectors * known.reshape(-1, 1)
+        gradients["embedding"].zero_()
+        gradients["embedding"].index_add_(0, index.clamp_min(0).reshape(-1), vectors)
+
+    def start(self, weights, generator):
+        """Unit-variance vectors, in place."""
+        for tensor in weights.values():
+            tensor.normal_(generator=generator)
+
+    def _one_hot(self, codes):
+        n_outputs = sum(self._narrow)
+        index, known = _positions(codes, self._narrow)
+        spread = codes.new_zeros((len(codes), n_outputs + 1))
+        # What has no level goes to a last column, which is left out.
+        index = torch.where(known, index, n_outputs)
+        return spread.scatter_(1, index, 1.0)[:, :n_outputs]
+
+
+def _positions(codes, n_levels):
+    """Positions of codes among all levels laid side by side, and which are known."""
+    sizes = torch.tensor(n_levels, device=codes.device)
+    known = codes >= 0
+    return codes.long() + (sizes.cumsum(0) - sizes), known

@@ -1,0 +1,238 @@
+"""Columns of labels, such as text and categories, written as numbers and back.
+
+A column of a data frame or of an object array holds numbers, or it holds labels. Labels
+become the positions of their levels, and holes (None, NaN, pandas.NA) become NaN, so
+that everything beyond works on one array of numbers.
+"""
+
+import datetime
+import sys
+from numbers import Integral, Number
+
+import numpy as np
+
+__all__ = ["Column", "columns_of", "shortened", "to_numbers"]
+
+#: A column of text most of whose values differ, and that run to this many words, is
+#: prose and not labels.
+_WORDS_OF_PROSE = 8
+
+
+class Column:
+    """One column as the user gave it.
+
+    Parameters
+    ----------
+    label : object
+        What the column is called.
+    values : ndarray, pandas Series or polars Series
+    """
+
+    def __init__(self, label, values):
+        self.label = label
+        self._values = values
+        self._module = type(values).__module__.split(".")[0]
+
+    @property
+    def _dtype(self):
+        return str(self._values.dtype)
+
+    def check(self):
+        """Refuse dates and cells that are neither numbers nor labels.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the column, with the advice.
+        """
+        first = self.first() if self.is_object() else None
+        dated = self._dtype.lower().startswith(("date", "time", "period", "duration"))
+        if dated or isinstance(first, datetime.date | datetime.time | np.datetime64):
+            raise ValueError(
+                f"Column {self.label!r} holds dates or times. Turn them into numbers "
+                "first, such as year, month or days since some day, or leave the "
+                "column out."
+            )
+        nested = self._dtype.startswith(("List", "Array", "Struct"))
+        if nested or not isinstance(first, str | bytes | Number | np.bool_ | None):
+            raise TypeError(
+                f"Column {self.label!r} holds {first!r}: its cell's argument must be a "
+                "string or a number. Leave the column out, or turn it into one of them."
+            )
+
+    def holds_numbers(self):
+        """Whether every cell is a number or a hole."""
+        if self._module == "polars":
+            return self._values.dtype.is_numeric() or self._dtype in ("Boolean", "Null")
+        if self.is_object():
+            kinds = self._kinds()
+            if len(kinds - {bool}) + bool(kinds & {str, bytes}) * (bool in kinds) > 1:
+                raise ValueError(
+                    f"Column {self.label!r} holds numbers and text in one. Make it one "
+                    "of them, for example with pandas.to_numeric or astype(str)."
+                )
+            return not kinds & {str, bytes} and kinds != {bool}
+        if self._module == "pandas":
+            from pandas.api.types import is_numeric_dtype
+
+            return is_numeric_dtype(self._values.dtype)
+        return self._values.dtype.kind in "buif"
+
+    def is_whole(self):
+        """Whether the dtype is one of whole numbers or of yes and no."""
+        if self.is_object():
+            cells = (value for value in self._iterate() if not _is_hole(value))
+            return all(isinstance(cell, Integral) for cell in cells)
+        return self._dtype.lower().startswith(("int", "uint", "bool"))
+
+    def numbers(self):
+        """The column as float64, NaN for holes."""
+        if self._module == "polars":
+            import polars
+
+            return self._values.cast(polars.Float64).to_numpy().astype(np.float64)
+        if self._module == "pandas" and not self.is_object():
+            return self._values.to_numpy(dtype=np.float64, na_value=np.nan)
+        numbers = [np.nan if _is_hole(value) else value for value in self._values]
+        return np.array(numbers, dtype=np.float64)
+
+    def levels(self):
+        """The labels in order, and whether their order means something.
+
+        Raises
+        ------
+        ValueError
+            If the column holds prose.
+        """
+        if self._module == "pandas" and self._dtype == "category":
+            dtype = self._values.dtype
+            return dtype.categories.tolist(), bool(dtype.ordered)
+        if self._module == "polars" and self._dtype.startswith("Enum"):
+            return self._values.dtype.categories.to_list(), True
+        values = [value for value in self._iterate() if not _is_hole(value)]
+        levels = sorted(set(values))
+        if levels and isinstance(levels[0], str) and 2 * len(levels) > len(values):
+            words = np.mean([level.count(" ") + 1 for level in levels])
+            if words >= _WORDS_OF_PROSE:
+                raise ValueError(
+                    f"Column {self.label!r} holds free text ({words:.0f} words a cell, "
+                    "nearly all cells different). Turn it into numbers first, for "
+                    "example with sklearn.feature_extraction.text.TfidfVectorizer, or "
+                    "leave it out."
+                )
+        return levels, False
+
+    def codes(self, levels, handle_unknown):
+        """Positions of the labels among the levels, as float64; NaN for holes.
+
+        Raises
+        ------
+        ValueError
+            Naming the column and the first label that is no level, unless
+            `handle_unknown` is "missing".
+        """
+        position = {level: float(code) for code, level in enumerate(levels)}
+        codes = np.empty(len(self._values))
+        for i, value in enumerate(self._iterate()):
+            code = position.get(value, np.nan) if _hashable(value) else np.nan
+            if code != code and handle_unknown == "error" and not _is_hole(value):
+                raise ValueError(
+                    f"Column {self.label!r} holds {value!r} (row {i}), which was not "
+                    f"there in fit; the levels are {shortened(levels)}. Fit on rows "
+                    'that have it, or set handle_unknown="missing".'
+                )
+            codes[i] = code
+        return codes
+
+    def is_object(self):
+        """Whether the cells are Python objects of any kind."""
+        return self._dtype.lower() == "object" or (
+            self._module == "numpy" and self._values.dtype.kind in "OSU"
+        )
+
+    def _iterate(self):
+        return (
+            self._values.tolist()
+            if hasattr(self._values, "tolist")
+            else list(self._values)
+        )
+
+    def first(self):
+        """The first cell that is not a hole, or None."""
+        return next((v for v in self._iterate() if not _is_hole(v)), None)
+
+    def _kinds(self):
+        kinds = set()
+        for value in self._iterate():
+            if _is_hole(value):
+                continue
+            if isinstance(value, bool | np.bool_):
+                kinds.add(bool)
+            elif isinstance(value, Number):
+                kinds.add(float)
+            else:
+                kinds.add(bytes if isinstance(value, bytes) else type(value))
+        return kinds
+
+
+def columns_of(X):
+    """The columns of a data frame or of a two-dimensional object array.
+
+    Returns
+    -------
+    columns : list of Column
+    """
+    if not hasattr(X, "columns"):
+        return [Column(j, column) for j, column in enumerate(X.T)]
+    if hasattr(X, "iloc"):
+        return [Column(label, X.iloc[:, j]) for j, label in enumerate(X.columns)]
+    return [Column(label, X[label]) for label in X.columns]
+
+
+def to_numbers(X, levels, handle_unknown):
+    """A table as an array of numbers.
+
+    Parameters
+    ----------
+    X : data frame or two-dimensional object array
+    levels : dict of int to list
+        The levels of the columns of labels, by the column's number.
+    handle_unknown : {"error", "missing"}
+
+    Returns
+    -------
+    numbers : ndarray of shape (n_samples, n_features), float64
+    """
+    columns = columns_of(X)
+    numbers = np.empty((len(X), len(columns)))
+    for j, column in enumerate(columns):
+        column.check()
+        if j in levels:
+            numbers[:, j] = column.codes(levels[j], handle_unknown)
+        elif column.holds_numbers():
+            numbers[:, j] = column.numbers()
+        else:
+            raise ValueError(
+                f"Column {column.label!r} holds {column.first()!r}, which is not a "
+                "number, as the column held in fit."
+            )
+    return numbers
+
+
+def _is_hole(value):
+    if value is None:
+        return True
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and (value is pandas.NA or value is pandas.NaT):
+        return True
+    return isinstance(value, Number) and value != value
+
+
+def _hashable(value):
+    return value.__hash__ is not None
+
+
+def shortened(levels):
+    """The first levels, in words."""
+    shown = ", ".join(repr(level) for level in levels[:5])
+    return f"{shown}, ... ({len(levels)})" if len(levels) > 5 else shown

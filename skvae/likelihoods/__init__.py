@@ -1,0 +1,42 @@
+"""p(x|z): what a column is, given the code.
+
+A likelihood turns the decoder's outputs for its features into a distribution. The
+decoder gives two kinds of output: *locations*, which have the linear path, and
+*others*, such as log-variances, which have not. A likelihood says how many of each it
+needs, which weights of its own it keeps in the model's flat parameter vector, and
+where the model starts.
+"""
+
+from skvae.likelihoods.base import Likelihood, LinearStart
+from skvae.likelihoods.bernoulli import Bernoulli
+from skvae.likelihoods.blocks import Blocks
+from skvae.likelihoods.counts import NegativeBinomial, Poisson
+from skvae.likelihoods.gaussian import Gaussian, LogNormal
+from skvae.likelihoods.levels import Binned, Categorical, Ordinal
+
+__all__ = [
+    "Bernoulli",
+    "Binned",
+    "Blocks",
+    "Categorical",
+    "Gaussian",
+    "Likelihood",
+    "LinearStart",
+    "LogNormal",
+    "NegativeBinomial",
+    "Ordinal",
+    "Poisson",
+]
+
+#: What a name may stand for. In this order the blocks of a table stand: those with one
+#: number a column for the encoder first.
+FAMILIES = {
+    "gaussian": Gaussian,
+    "log_normal": LogNormal,
+    "binned": Binned,
+    "bernoulli": Bernoulli,
+    "ordinal": Ordinal,
+    "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
+    "categorical": Categorical,
+}

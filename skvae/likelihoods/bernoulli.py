@@ -1,0 +1,70 @@
+"""The Bernoulli likelihood: yes or no."""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch.nn import functional
+
+from skvae.likelihoods.base import Likelihood, LinearStart
+
+__all__ = ["Bernoulli"]
+
+
+@dataclass(frozen=True)
+class Bernoulli(Likelihood):
+    """Yes or no: columns of values in {0, 1}, with the log-odds as decoder output.
+
+    Other values are refused. Greys between 0 and 1 have a density only under a
+    distribution that is normalised over the interval.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    appendix C.1.
+
+    Examples
+    --------
+    >>> from skvae.likelihoods import Bernoulli
+    >>> Bernoulli()
+    Bernoulli()
+    """
+
+    codec: ClassVar[str] = "binary"
+    support: ClassVar[str] = "{0, 1}"
+    #: Also the least p (1 - p) by which a slope in x becomes one in the log-odds.
+    least_variance: ClassVar[float] = 0.05
+
+    def start(self, mean, variance, loadings, residual_variance):
+        p = mean.clamp(1e-3, 1 - 1e-3)
+        slope = 1 / (p * (1 - p)).clamp_min(self.least_variance)
+        noise = residual_variance.clamp_min(self.least_variance)
+        nothing = mean.new_empty(0)
+        return LinearStart(loadings * slope, torch.logit(p), nothing, {}, noise)
+
+    def __call__(self, locations, others, own):
+        return BernoulliColumns(locations)
+
+    def value_and_gradient(self, locations, others, own, targets, observed):
+        log_prob = BernoulliColumns(locations).log_prob(targets)
+        gradient = targets - locations.sigmoid()
+        if observed is not None:
+            log_prob.mul_(observed)
+            gradient.mul_(observed)
+        return log_prob.sum(-1), gradient, others, {}
+
+
+class BernoulliColumns(NamedTuple):
+    """Independent columns of zeros and ones."""
+
+    logits: torch.Tensor
+
+    @property
+    def mean(self):
+        return self.logits.sigmoid()
+
+    def log_prob(self, targets):
+        return targets * self.logits - functional.softplus(self.logits)
+
+    def sample(self, generator):
+        return torch.bernoulli(self.mean, generator=generator)

@@ -1,0 +1,150 @@
+"""Columns of several families side by side, independent given the code."""
+
+import torch
+
+__all__ = ["Blocks"]
+
+
+class Blocks:
+    """The likelihood of a table whose columns stand in blocks, one family each.
+
+    It keeps the contract of a likelihood. The decoder's locations hold those of the
+    first block, then those of the next; so do the others, targets and means.
+
+    Parameters
+    ----------
+    parts : sequence of (Likelihood, int)
+        Each block's likelihood and number of columns.
+    """
+
+    known_variance = None
+
+    def __init__(self, parts):
+        self._parts = list(parts)
+        self._families = [likelihood for likelihood, _ in self._parts]
+        self._n_features = [n for _, n in self._parts]
+        outputs = [family.n_outputs(n) for family, n in self._parts]
+        self._n_locations = [n_locations for n_locations, _ in outputs]
+        self._n_others = [n_others for _, n_others in outputs]
+        self.least_variance = max(family.least_variance for family in self._families)
+
+    def n_outputs(self, n_features):
+        return sum(self._n_locations), sum(self._n_others)
+
+    def n_means(self, n_features):
+        return sum(family.n_means(n) for family, n in self._parts)
+
+    def n_inputs(self, n_features):
+        return sum(family.n_inputs(n) for family, n in self._parts)
+
+    def own_shapes(self, n_features):
+        return {
+            f"{block}.{name}": shape
+            for block, (family, n) in enumerate(self._parts)
+            for name, shape in family.own_shapes(n).items()
+        }
+
+    def start(self, mean, variance, loadings, residual_variance):
+        n_means = [family.n_means(n) for family, n in self._parts]
+        n_inputs = [family.n_inputs(n) for family, n in self._parts]
+        starts = [
+            family.start(*arguments)
+            for family, *arguments in zip(
+                self._families,
+                mean.split(n_means),
+                variance.split(n_means),
+                loadings.split(n_inputs, 1),
+                residual_variance.split(n_inputs),
+                strict=True,
+            )
+        ]
+        weights, locations, others, owns, variances = zip(*starts, strict=True)
+        return type(starts[0])(
+            torch.cat(weights, 1),
+            torch.cat(locations),
+            torch.cat(others),
+            _joined(owns),
+            torch.cat(variances),
+        )
+
+    def __call__(self, locations, others, own):
+        return BlockColumns(
+            [
+                family(*arguments)
+                for family, *arguments in zip(
+                    self._families,
+                    locations.split(self._n_locations, -1),
+                    others.split(self._n_others, -1),
+                    self._owns(own),
+                    strict=True,
+                )
+            ],
+            self._n_features,
+        )
+
+    def value_and_gradient(self, locations, others, own, targets, observed):
+        if observed is None:
+            observed = [None] * len(self._parts)
+        else:
+            observed = observed.split(self._n_features, -1)
+        parts = [
+            family.value_and_gradient(*arguments)
+            for family, *arguments in zip(
+                self._families,
+                locations.split(self._n_locations, -1),
+                others.split(self._n_others, -1),
+                self._owns(own),
+                targets.split(self._n_features, -1),
+                observed,
+                strict=True,
+            )
+        ]
+        log_probs, d_locations, d_others, owns = zip(*parts, strict=True)
+        return (
+            sum(log_probs),
+            torch.cat(d_locations, -1),
+            torch.cat(d_others, -1),
+            _joined(owns),
+        )
+
+    def _owns(self, own):
+        for block in range(len(self._parts)):
+            prefix = f"{block}."
+            yield {
+                name.removeprefix(prefix): weight
+                for name, weight in own.items()
+                if name.startswith(prefix)
+            }
+
+
+class BlockColumns:
+    """Independent columns of several families."""
+
+    def __init__(self, parts, n_features):
+        self._parts = parts
+        self._n_features = n_features
+
+    @property
+    def mean(self):
+        return torch.cat([part.mean for part in self._parts], -1)
+
+    def log_prob(self, targets):
+        targets = targets.split(self._n_features, -1)
+        return torch.cat(
+            [
+                part.log_prob(target)
+                for part, target in zip(self._parts, targets, strict=True)
+            ],
+            -1,
+        )
+
+    def sample(self, generator):
+        return torch.cat([part.sample(generator) for part in self._parts], -1)
+
+
+def _joined(owns):
+    return {
+        f"{block}.{name}": value
+        for block, own in enumerate(owns)
+        for name, value in own.items()
+    }

@@ -1,0 +1,230 @@
+"""The normal likelihood: numbers with symmetric noise, and logarithms of such."""
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from skvae.likelihoods.base import Likelihood, LinearStart
+
+__all__ = ["Gaussian", "LogNormal"]
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class Gaussian(Likelihood):
+    """Normal distribution of each column around the decoder's mean.
+
+    Parameters
+    ----------
+    scale : float or {"shared", "feature", "conditional"}, default="conditional"
+        Standard deviation of the noise, in units of the standardised columns.
+
+        - a positive float: fixed, the tutorials' sigma_dec;
+        - ``"shared"``: one learned number, the noise of probabilistic PCA;
+        - ``"feature"``: one learned number a column, the noise of factor analysis;
+        - ``"conditional"``: a second head of the decoder, so that the noise depends
+          on the code.
+    floor : float, default=0.05
+        Lower bound of a learned scale, in units of the standardised columns. Without
+        it the density of repeated or constant values is unbounded.
+
+    Raises
+    ------
+    ValueError
+        If `scale` is none of the above or `floor` is not positive.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    appendix C.2.
+
+    Examples
+    --------
+    >>> from skvae.likelihoods import Gaussian
+    >>> Gaussian("shared")
+    Gaussian(scale='shared', floor=0.05)
+    """
+
+    scale: float | str = "conditional"
+    floor: float = 0.05
+
+    def __post_init__(self):
+        learned = ("shared", "feature", "conditional")
+        fixed = isinstance(self.scale, Real) and not isinstance(self.scale, bool)
+        if not (self.scale in learned or (fixed and 0 < self.scale < math.inf)):
+            raise ValueError(
+                f"scale of Gaussian must be a positive float or one of {learned}, "
+                f"got {self.scale!r}"
+            )
+        if not (isinstance(self.floor, Real) and 0 < self.floor < math.inf):
+            raise ValueError(
+                f"floor of Gaussian must be a positive float, got {self.floor!r}"
+            )
+
+    @property
+    def known_variance(self):
+        return None if isinstance(self.scale, str) else float(self.scale) ** 2
+
+    @property
+    def least_variance(self):
+        # Above the floor by a margin: at the floor itself the gradient vanishes.
+        return (1.1 * self.floor) ** 2
+
+    def n_outputs(self, n_features):
+        return n_features, n_features if self.scale == "conditional" else 0
+
+    def own_shapes(self, n_features):
+        n_scales = {"shared": 1, "feature": n_features}.get(self.scale)
+        return {"raw_scale": (n_scales,)} if n_scales else {}
+
+    def start(self, mean, variance, loadings, residual_variance):
+        nothing = mean.new_empty(0)
+        if self.known_variance is not None:
+            noise = torch.full_like(residual_variance, self.known_variance)
+            return LinearStart(loadings, mean, nothing, {}, noise)
+        if self.scale == "shared":
+            residual_variance = residual_variance.mean(0, keepdim=True)
+        noise = residual_variance.clamp_min(self.least_variance)
+        raw_scale = _inverse_softplus(noise.sqrt() - self.floor)
+        if self.scale == "conditional":
+            return LinearStart(loadings, mean, raw_scale, {}, noise)
+        own = {"raw_scale": raw_scale}
+        return LinearStart(loadings, mean, nothing, own, noise.expand_as(mean))
+
+    def __call__(self, locations, others, own):
+        if self.scale == "conditional":
+            return GaussianColumns(locations, self._above_floor(others))
+        if self.known_variance is None:
+            return GaussianColumns(locations, self._above_floor(own["raw_scale"]))
+        return GaussianColumns(locations, locations.new_tensor(self.scale))
+
+    def value_and_gradient(self, locations, others, own, targets, observed):
+        scale = self(locations, others, own).scale
+        inverse = scale.reciprocal()
+        standardized = (targets - locations).mul_(inverse)
+        if observed is not None:
+            standardized.mul_(observed)
+        squares = standardized.square()
+        constant = scale.log().add_(_HALF_LOG_2PI)
+        log_prob = torch.add(constant, squares, alpha=0.5).neg_()
+        if observed is not None:
+            log_prob.mul_(observed)
+        log_prob = log_prob.sum(-1)
+        d_locations = standardized.mul_(inverse)
+        if self.known_variance is not None:
+            return log_prob, d_locations, others, {}
+        squares.sub_(1 if observed is None else observed)
+        if self.scale == "conditional":
+            d_scale = squares.mul_(inverse)
+            return log_prob, d_locations, d_scale.mul_(others.sigmoid()), {}
+        raw_scale = own["raw_scale"]
+        total = squares.sum(0).mul_(inverse)
+        if self.scale == "shared":
+            total = total.sum(0, keepdim=True)
+        return log_prob, d_locations, others, {"raw_scale": total * raw_scale.sigmoid()}
+
+    def _above_floor(self, raw_scale):
+        # softplus grows linearly, so no finite output of the decoder overflows.
+        return self.floor + functional.softplus(raw_scale)
+
+
+class GaussianColumns(NamedTuple):
+    """Independent normal columns."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def log_prob(self, targets):
+        standardized = (targets - self.mean) / self.scale
+        return -0.5 * standardized.square() - (self.scale.log() + _HALF_LOG_2PI)
+
+    def sample(self, generator):
+        mean = self.mean
+        noise = torch.randn(
+            mean.shape, generator=generator, dtype=mean.dtype, device=mean.device
+        )
+        return mean + self.scale * noise
+
+
+@dataclass(frozen=True)
+class LogNormal(Gaussian):
+    """Positive numbers whose logarithm is normal around the decoder's location.
+
+    Parameters
+    ----------
+    scale : float or {"shared", "feature", "conditional"}, default="conditional"
+        Standard deviation of the logarithm: see `Gaussian`.
+    floor : float, default=0.05
+        Lower bound of a learned scale: a twentieth of the value itself.
+
+    Raises
+    ------
+    ValueError
+        If `scale` is none of the above or `floor` is not positive.
+
+    References
+    ----------
+    N. L. Johnson, S. Kotz and N. Balakrishnan, "Continuous Univariate Distributions",
+    volume 1 (1994), chapter 14.
+
+    Examples
+    --------
+    >>> from skvae.likelihoods import LogNormal
+    >>> LogNormal()
+    LogNormal(scale='conditional', floor=0.05)
+    """
+
+    codec: ClassVar[str] = "positive"
+    support: ClassVar[str] = "the positive numbers"
+
+    def impossible(self, values):
+        return values <= 0
+
+    def statistic(self, targets):
+        return np.log(targets)
+
+    def start(self, mean, variance, loadings, residual_variance):
+        # Inputs are standardised logarithms; the locations are logarithms as they are.
+        spread = variance.sqrt()
+        start = super().start(
+            mean, variance, loadings * spread, residual_variance * variance
+        )
+        return start._replace(variance=start.variance / variance.clamp_min(1e-12))
+
+    def __call__(self, locations, others, own):
+        return LogNormalColumns(super().__call__(locations, others, own))
+
+    # The normal gradient is that of the logarithms, which `log_prob` takes.
+    value_and_gradient = Likelihood.value_and_gradient
+
+
+class LogNormalColumns(NamedTuple):
+    """Independent log-normal columns."""
+
+    logarithm: GaussianColumns
+
+    @property
+    def mean(self):
+        location, scale = self.logarithm
+        return (location + 0.5 * scale.square()).clamp(max=_LARGEST_LOGARITHM).exp()
+
+    def log_prob(self, targets):
+        logarithm = targets.log()
+        return self.logarithm.log_prob(logarithm) - logarithm
+
+    def sample(self, generator):
+        return self.logarithm.sample(generator).clamp(max=_LARGEST_LOGARITHM).exp()
+
+
+#: exp of it is finite in float32.
+_LARGEST_LOGARITHM = 80.0
+
+
+def _inverse_softplus(value):
+    return value + torch.log(-torch.expm1(-value))
