@@ -23,7 +23,7 @@ __all__ = ["BaseVAE", "all_or_nothing", "draw_seed"]
 #: Raised when the meaning of the fitted state changes; an older package refuses it.
 STATE_FORMAT = 1
 
-_ROWS_AT_ONCE = 4_096
+_ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 4_096, 4_000_000
 
 
 def all_or_nothing(method):
@@ -277,22 +277,21 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         if not table.has_levels:
             return X
         holes = []
-        for batch in gen_batches(X.shape[0], _ROWS_AT_ONCE):
-            values = gather(X, batch)
+        for start, values in _blocks(X):
             unknown = table.unknown(values)
             if unknown is None:
                 continue
             if handle_unknown == "missing":
-                holes.append(np.argwhere(unknown) + np.array([batch.start, 0]))
+                holes.append(np.argwhere(unknown) + np.array([start, 0]))
                 continue
             i, j = np.argwhere(unknown)[0]
             description = table.describe()[j]
             raise ValueError(
                 f"Column {description['column']!r} holds {values[i, j]} (row "
-                f"{batch.start + i}), but likelihood {description['family']!r} "
+                f"{start + i}), but likelihood {description['family']!r} "
                 f"describes values in {labels.shortened(description['levels'])}. "
-                "Choose another likelihood, recode the column, or after fit set "
-                'handle_unknown="missing".'
+                "Choose another likelihood, recode the column, or, for rows that come "
+                'after fit, set handle_unknown="missing".'
             )
         return _with_holes(X, np.concatenate(holes)) if holes else X
 
@@ -359,6 +358,13 @@ def _with_holes(X, places):
     return copied.tocsr()
 
 
+def _blocks(X):
+    """Rows of a matrix, some at a time and dense, and where they start."""
+    n_at_once = max(1, min(_ROWS_AT_ONCE, _ENTRIES_AT_ONCE // X.shape[1]))
+    for start in range(0, X.shape[0], n_at_once):
+        yield start, gather(X, slice(start, start + n_at_once))
+
+
 def _observed(X, j):
     """The numbers of a column, less its holes."""
     column = X[:, [j]].toarray().ravel() if hasattr(X, "toarray") else X[:, j]
@@ -368,7 +374,7 @@ def _observed(X, j):
 def _check_finite(X, layout):
     """Refuse infinity, by the name of the column."""
     values = X.data if hasattr(X, "toarray") else X
-    if values.dtype.kind != "f":
+    if values.dtype.kind != "f" or not len(values):
         return
     for batch in gen_batches(len(values), _ROWS_AT_ONCE):
         with np.errstate(over="ignore", invalid="ignore"):
@@ -394,15 +400,15 @@ def _check_possible(X, layout, chosen):
     for likelihood, places in families.items():
         if type(likelihood).impossible is Likelihood.impossible:
             continue
-        for batch in gen_batches(X.shape[0], _ROWS_AT_ONCE):
-            values = gather(X, batch)[:, places]
+        for start, values in _blocks(X):
+            values = values[:, places]
             impossible = likelihood.impossible(values) & ~np.isnan(values)
             if impossible.any():
                 i, place = np.argwhere(impossible)[0]
                 label = frames.column_labels(layout, X.shape[1])[places[place]]
                 raise ValueError(
                     f"Column {label!r} holds {values[i, place]} (row "
-                    f"{batch.start + i}), but {likelihood!r} describes values in "
+                    f"{start + i}), but {likelihood!r} describes values in "
                     f"{likelihood.support}. Choose another likelihood, or recode the "
                     "column."
                 )

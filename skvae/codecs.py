@@ -6,8 +6,10 @@ NaN and stay NaN. It turns targets and means back into values, and knows what de
 of targets become in the units of the values.
 """
 
+import math
+
 import numpy as np
-from scipy import special, stats
+from scipy import special
 from sklearn.preprocessing import StandardScaler
 
 __all__ = ["CODECS", "FURTHEST", "Codec", "Standardized", "TooLarge"]
@@ -28,6 +30,8 @@ class Codec:
 
     #: Whether inputs are codes of levels, to be spread out, and not numbers.
     writes_codes = False
+    #: Whether the encoder network reads the columns at all.
+    is_read = True
     #: Whether values that are none of the levels are refused.
     has_levels = False
     #: The target that stands for a hole: any that the likelihood can describe.
@@ -273,6 +277,28 @@ class Categories(_Levels):
         return codes, codes
 
 
+class Identifiers(_Levels):
+    """Levels that tell rows apart, as codes that the encoder does not read."""
+
+    is_read = False
+
+    def encode(self, values, furthest):
+        codes = self._codes(values)
+        codes[codes < 0] = np.nan
+        return codes[:, :0], codes
+
+    def points(self, means):
+        """Holes: no row has a likeliest name."""
+        return np.full((len(means), len(self.levels)), np.nan)
+
+    def modes(self, means):
+        """The commonest level: something to fill a hole with."""
+        modes = [
+            level[p.argmax()] for level, p in zip(self.levels, self.shares, strict=True)
+        ]
+        return np.tile(modes, (len(means), 1))
+
+
 class Ordered(_Levels):
     """Ordered levels as codes; inputs are standardised codes."""
 
@@ -295,8 +321,9 @@ class Bins(Codec):
     """Numbers as the bin or atom that they are in; inputs are normal scores.
 
     Bins and atoms stand in ascending order, an atom's lower edge being its upper edge.
-    What lies in none of them, a share of 1 / (n + 2) by Laplace's rule of succession,
-    has the density of a Cauchy distribution around the median.
+    What lies in none of them counts as its nearest. A share of 1 / (n + 2) of each
+    cell, by Laplace's rule of succession, is spread there: evenly up to the middle of
+    the gap, and with the tail of a Cauchy distribution at either end.
     """
 
     @classmethod
@@ -311,14 +338,10 @@ class Bins(Codec):
             name: [cell[place] for cell in cells] for place, name in enumerate(names)
         }
         quartiles = [
-            np.quantile(np.concatenate(column), [0.25, 0.5, 0.75])
-            if sum(map(len, column))
-            else np.zeros(3)
-            for column in columns
+            np.quantile(np.concatenate(column), [0.25, 0.75]) for column in columns
         ]
         state["n_values"] = np.array([sum(map(len, column)) for column in columns])
-        state["median"] = np.array([median for _, median, _ in quartiles])
-        spread = np.array([high - low for low, _, high in quartiles])
+        spread = np.array([high - low for low, high in quartiles])
         reach = np.array([upper[-1] - lower[0] for lower, upper, *_ in cells])
         spread = np.where(spread > 0, spread, reach)
         state["spread"] = np.where(spread > 0, spread, 1.0)
@@ -363,25 +386,38 @@ class Bins(Codec):
     def log_jacobian(self, values):
         added = np.empty(values.shape)
         for j, column in enumerate(values.T):
-            width = self.upper[j] - self.lower[j]
-            outside = 1 / (self.n_values[j] + 2)
-            inside = np.log1p(-outside) - np.log(np.where(width > 0, width, 1.0))
             codes = self._codes(j, column)
-            density = stats.cauchy(self.median[j], self.spread[j])
-            in_bins = density.cdf(self.upper[j]) - density.cdf(self.lower[j])
-            price = np.log(outside) - np.log1p(-in_bins.sum())
-            added[:, j] = np.where(
-                codes < 0, price + density.logpdf(column), inside[codes]
+            lower, upper = self.lower[j][codes], self.upper[j][codes]
+            before, after = (gap[codes] for gap in self._gaps(j))
+            n_sides = (before > 0).astype(np.float64) + (after > 0)
+            outside = np.where(n_sides > 0, 1 / (self.n_values[j] + 2), 0.0)
+            inside = np.log1p(-outside) - np.log(
+                np.where(upper > lower, upper - lower, 1)
             )
+            gap = np.where(column < lower, before, after)
+            distance = np.maximum(lower - column, column - upper) / self.spread[j]
+            tail = math.log(2 / math.pi / self.spread[j]) - np.log1p(distance**2)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                around = np.where(np.isinf(gap), tail, -np.log(gap))
+                around += np.log(outside) - np.log(n_sides)
+            within = (column >= lower) & (column <= upper)
+            added[:, j] = np.where(within, inside, around)
         return added
 
+    def _gaps(self, j):
+        """Lengths of what is nearest to each cell, before it and after it."""
+        borders = self._borders(j)
+        before = self.lower[j] - np.concatenate([[-np.inf], borders])
+        after = np.concatenate([borders, [np.inf]]) - self.upper[j]
+        return before, after
+
+    def _borders(self, j):
+        """Where the nearest cell changes."""
+        return (self.upper[j][:-1] + self.lower[j][1:]) / 2
+
     def _codes(self, j, column):
-        """The cell that each number is in, -1 for none."""
-        lower, upper = self.lower[j], self.upper[j]
-        codes = np.searchsorted(lower, column, side="right") - 1
-        inside = (column < upper[codes]) | (column == lower[codes])
-        inside |= (codes == len(lower) - 1) & (column == upper[-1])
-        return np.where(inside & (codes >= 0), codes, -1)
+        """The cell that each number is in, or next to."""
+        return np.searchsorted(self._borders(j), column, side="right")
 
     def _normal_scores(self, j, column):
         """Normal quantiles of the share of the training values below."""
@@ -401,8 +437,6 @@ class Bins(Codec):
 
 def _cells(values, n_bins):
     """Edges, centres and shares of the bins and atoms of a column."""
-    if not len(values):
-        return np.full(1, np.nan), np.full(1, np.nan), np.full(1, np.nan), np.ones(1)
     distinct, counts = np.unique(values, return_counts=True)
     atom = np.full(len(distinct), len(distinct) <= n_bins)
     atom |= counts * n_bins >= len(values)
@@ -445,6 +479,7 @@ CODECS = {
     "counts": Counts,
     "binary": Binary,
     "categories": Categories,
+    "identifiers": Identifiers,
     "ordered": Ordered,
     "bins": Bins,
 }

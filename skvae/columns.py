@@ -5,7 +5,8 @@ says nothing of any of them: it is Gaussian throughout, or Bernoulli if it is bo
 The columns of a data frame, or of an object array, are judged one by one:
 
 1. labels with two levels: Bernoulli; with more: categorical, or ordinal if the dtype
-   says that they are ordered;
+   says that they are ordered, or an identifier if they are 20 or more with fewer than
+   two cells each on average;
 2. numbers with exactly two distinct values, both whole, in 20 cells or more: Bernoulli;
 3. whole numbers, and numbers of which one value fills a tenth of the cells, in 1,000
    cells or more: binned (where the estimator models the shape of columns);
@@ -15,17 +16,19 @@ Whole numbers are those of an integer dtype, and floats that are all whole: pand
 no other way to hold integers with holes.
 """
 
+from numbers import Number
 from typing import NamedTuple
 
 import numpy as np
 
 from skvae import frames, likelihoods
-from skvae.labels import shortened
+from skvae.labels import is_hole, shortened
 from skvae.settings import resolve, to_state
 
 __all__ = ["Chosen", "choose", "partial_row", "plain"]
 
 _LEAST_CELLS_FOR_TWO_VALUES = 20
+_LEAST_NAMES = 20
 _LEAST_CELLS_FOR_BINS = 1_000
 _SHARE_OF_A_SPIKE = 0.1
 
@@ -72,6 +75,11 @@ def choose(parameter, layout, column, n_features, numbers):
             continue
         likelihood = resolve(likelihood, likelihoods.FAMILIES)
         chosen.append(Chosen(likelihood, _levels(likelihood, j, layout, column)))
+    if all(isinstance(choice.likelihood, likelihoods.Identifier) for choice in chosen):
+        raise ValueError(
+            "Every column tells rows apart, and none says anything about them. Add "
+            'columns, or set likelihood="categorical".'
+        )
     return chosen
 
 
@@ -103,21 +111,23 @@ def partial_row(given, table):
             )
         j = labels.index(label)
         levels = table.layout["levels"].get(j)
+        if is_hole(value) or (levels is None and not isinstance(value, Number)):
+            kind = "numbers" if levels is None else "labels"
+            raise ValueError(
+                f"given holds {value!r} for column {label!r}, which holds {kind}: give "
+                "one of them, or leave the column out."
+            )
         if levels is not None and value not in levels:
             raise ValueError(
                 f"given holds {value!r} for column {label!r}, which was not there in "
                 f"fit; the levels are {shortened(levels)}."
             )
-        try:
-            row[0, j] = value if levels is None else levels.index(value)
-        except (TypeError, ValueError) as error:
+        row[0, j] = value if levels is None else levels.index(value)
+        whole = j in table.whole[0]
+        if not np.isfinite(row[0, j]) or (whole and row[0, j] % 1):
             raise ValueError(
-                f"given holds {value!r} for column {label!r}, which holds numbers."
-            ) from error
-        if not np.isfinite(row[0, j]):
-            raise ValueError(
-                f"given holds {value!r} for column {label!r}: leave the column out "
-                "instead, or give a finite number."
+                f"given holds {value!r} for column {label!r}, which holds "
+                f"{'whole' if whole else 'finite'} numbers."
             )
     return row
 
@@ -192,6 +202,8 @@ def _judge(j, layout, column, numbers):
             family = likelihoods.Gaussian
         elif len(levels) == 2:
             family = likelihoods.Bernoulli
+        elif len(values) < 2 * len(levels) and len(levels) >= _LEAST_NAMES:
+            family = likelihoods.Identifier
         elif layout["ordered"][j]:
             family = likelihoods.Ordinal
         else:
@@ -228,7 +240,7 @@ def _levels(likelihood, j, layout, column):
     """
     label = frames.column_labels(layout, j + 1)[j]
     text = layout["levels"].get(j)
-    if likelihood.codec in ("categories", "ordered"):
+    if likelihood.codec in ("categories", "ordered", "identifiers"):
         if text is not None:
             return [float(code) for code in range(len(text))] or None
         return np.unique(column(j)).tolist()

@@ -8,8 +8,20 @@ import random
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
 
-__all__ = ["CallbackSupportMixin", "Interval", "StrOptions", "fit_context"]
+__all__ = [
+    "CallbackSupportMixin",
+    "Interval",
+    "StrOptions",
+    "fit_context",
+    "output_is_set",
+]
+
+
+def output_is_set(estimator):
+    """Whether `transform` is to give another container than it would by itself."""
+    return _get_output_config("transform", estimator)["dense"] != "default"
 
 
 def _import_callback_support():

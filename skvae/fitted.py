@@ -17,11 +17,11 @@ from skvae.core.model import Model
 from skvae.core.rows import gather, to_tensor, to_tensors
 from skvae.parameters import PLACES, training_device
 from skvae.settings import from_state
-from skvae.table import TableEncoder
+from skvae.table import TableEncoder, chunks
 
 __all__ = ["FittedModel", "build_model"]
 
-_ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 4_096, 4_000_000
+_ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 4_096, 1_000_000
 #: Rows from which the divergence per component is averaged.
 _SUMMARY_ROWS = 10_000
 
@@ -167,9 +167,9 @@ class FittedModel:
         ]
         return self.draws_at(torch.cat(Z), generator)
 
-    def posteriors(self, X):
-        """Posteriors of rows as float32 arrays: "mean" and "log_scale"."""
-        parts = [self._posterior(rows) for rows in self._read(X)]
+    def posteriors(self, X, rows):
+        """Posteriors of some rows as float32 arrays: "mean" and "log_scale"."""
+        parts = [self._posterior(values) for values in chunks(X, rows)]
         return {
             name: torch.cat([getattr(part, name) for part in parts])
             .numpy(force=True)

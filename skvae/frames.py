@@ -122,8 +122,6 @@ def fill(X, holes, values, layout):
         filled[holes] = typed[holes]
         return filled
     dtypes = [str(dtype) for dtype in X.dtypes]
-    if layout["container"] == container:
-        dtypes = layout["dtypes"]
     own = {**layout, "container": container, "columns": X.columns, "dtypes": dtypes}
     typed = restore(values, own, dtypes=True, index=getattr(X, "index", None))
     places = np.flatnonzero(holes.any(axis=0))
@@ -251,7 +249,7 @@ def _polars_frame(labels, columns, dtypes, levels):
             series.append(pl.Series(label, column.tolist(), dtype=dtype))
         else:
             column = pl.Series(label, column)
-            dtype = None if dtype is None else _polars_dtype(pl, dtype)
+            dtype = None if dtype in (None, "Null") else _polars_dtype(pl, dtype)
             series.append(column if dtype is None else column.cast(dtype))
     return pl.DataFrame(series)
 

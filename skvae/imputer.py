@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae import frames
 from skvae.base import BaseVAE, all_or_nothing, draw_seed
-from skvae.compat import Interval, fit_context
+from skvae.compat import Interval, fit_context, output_is_set
 from skvae.table import TableEncoder
 
 __all__ = ["VAEImputer"]
@@ -255,6 +255,12 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
             that is above 1. A column that had no observed cell in fit keeps its holes.
         """
         check_is_fitted(self)
+        if self.n_imputations > 1 and output_is_set(self):
+            raise ValueError(
+                f"n_imputations={self.n_imputations} tables come as a list, which "
+                'set_output cannot turn into one. Use set_output(transform="default"): '
+                "a data frame comes back as one."
+            )
         numbers = self._check_rows(X)
         if not hasattr(X, "columns"):
             labelled = self._state["table"]["layout"]["levels"]

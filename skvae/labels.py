@@ -11,7 +11,7 @@ from numbers import Integral, Number
 
 import numpy as np
 
-__all__ = ["Column", "columns_of", "shortened", "to_numbers"]
+__all__ = ["Column", "columns_of", "is_hole", "shortened", "to_numbers"]
 
 #: A column of text most of whose values differ, and that run to this many words, is
 #: prose and not labels.
@@ -78,10 +78,14 @@ class Column:
             return is_numeric_dtype(self._values.dtype)
         return self._values.dtype.kind in "buif"
 
+    def holds_yes_or_no(self):
+        """Whether the cells are objects, each True, False or a hole."""
+        return self.is_object() and self._kinds() <= {bool}
+
     def is_whole(self):
         """Whether the dtype is one of whole numbers or of yes and no."""
         if self.is_object():
-            cells = (value for value in self._iterate() if not _is_hole(value))
+            cells = (value for value in self._iterate() if not is_hole(value))
             return all(isinstance(cell, Integral) for cell in cells)
         return self._dtype.lower().startswith(("int", "uint", "bool"))
 
@@ -93,7 +97,7 @@ class Column:
             return self._values.cast(polars.Float64).to_numpy().astype(np.float64)
         if self._module == "pandas" and not self.is_object():
             return self._values.to_numpy(dtype=np.float64, na_value=np.nan)
-        numbers = [np.nan if _is_hole(value) else value for value in self._values]
+        numbers = [np.nan if is_hole(value) else value for value in self._values]
         return np.array(numbers, dtype=np.float64)
 
     def levels(self):
@@ -109,7 +113,7 @@ class Column:
             return dtype.categories.tolist(), bool(dtype.ordered)
         if self._module == "polars" and self._dtype.startswith("Enum"):
             return self._values.dtype.categories.to_list(), True
-        values = [value for value in self._iterate() if not _is_hole(value)]
+        values = [value for value in self._iterate() if not is_hole(value)]
         levels = sorted(set(values))
         if levels and isinstance(levels[0], str) and 2 * len(levels) > len(values):
             words = np.mean([level.count(" ") + 1 for level in levels])
@@ -135,7 +139,7 @@ class Column:
         codes = np.empty(len(self._values))
         for i, value in enumerate(self._iterate()):
             code = position.get(value, np.nan) if _hashable(value) else np.nan
-            if code != code and handle_unknown == "error" and not _is_hole(value):
+            if code != code and handle_unknown == "error" and not is_hole(value):
                 raise ValueError(
                     f"Column {self.label!r} holds {value!r} (row {i}), which was not "
                     f"there in fit; the levels are {shortened(levels)}. Fit on rows "
@@ -159,12 +163,12 @@ class Column:
 
     def first(self):
         """The first cell that is not a hole, or None."""
-        return next((v for v in self._iterate() if not _is_hole(v)), None)
+        return next((v for v in self._iterate() if not is_hole(v)), None)
 
     def _kinds(self):
         kinds = set()
         for value in self._iterate():
-            if _is_hole(value):
+            if is_hole(value):
                 continue
             if isinstance(value, bool | np.bool_):
                 kinds.add(bool)
@@ -209,7 +213,7 @@ def to_numbers(X, levels, handle_unknown):
         column.check()
         if j in levels:
             numbers[:, j] = column.codes(levels[j], handle_unknown)
-        elif column.holds_numbers():
+        elif column.holds_numbers() or column.holds_yes_or_no():
             numbers[:, j] = column.numbers()
         else:
             raise ValueError(
@@ -219,7 +223,8 @@ def to_numbers(X, levels, handle_unknown):
     return numbers
 
 
-def _is_hole(value):
+def is_hole(value):
+    """Whether a cell is None, NaN, pandas.NA or pandas.NaT."""
     if value is None:
         return True
     pandas = sys.modules.get("pandas")

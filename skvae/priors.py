@@ -116,6 +116,8 @@ class Mixture:
     """
 
     def __init__(self, mean, log_scale):
+        # In float64: narrow members far from 0 cancel in what follows.
+        mean, log_scale = mean.double(), log_scale.double()
         self._mean, self._scale = mean, log_scale.exp()
         precision = (-2 * log_scale).exp()
         # Distances as one matrix product: (z - m)^2 / s^2, multiplied out.
@@ -126,12 +128,13 @@ class Mixture:
 
     def log_prob(self, z):
         """Log-density, summed over components: (..., n_components) to (...)."""
+        z, dtype = z.double(), z.dtype
         rows = torch.cat([z.square(), z], -1).view(-1, len(self._factors))
         parts = [
             torch.addmm(self._offset, few, self._factors).logsumexp(1)
             for few in rows.split(max(1, _ENTRIES_AT_ONCE // len(self._offset)))
         ]
-        return torch.cat(parts).view(z.shape[:-1])
+        return torch.cat(parts).view(z.shape[:-1]).to(dtype)
 
     def sample(self, n_samples, n_components, generator):
         """Draws of shape (n_samples, n_components), in float64."""
@@ -140,7 +143,7 @@ class Mixture:
             len(self._mean), (n_samples,), generator=generator, device=device
         )
         noise = Gaussian().sample(n_samples, n_components, generator)
-        return self._mean[member].double() + self._scale[member].double() * noise
+        return self._mean[member] + self._scale[member] * noise
 
 
 _ENTRIES_AT_ONCE = 1_000_000

@@ -11,16 +11,20 @@ from skvae.core.ppca import probabilistic_pca
 from skvae.core.rows import ShuffledRows, gather, to_tensors
 from skvae.core.training import HeldOut, train
 from skvae.fitted import FittedModel, build_model
+from skvae.likelihoods import Blocks
 from skvae.settings import resolve, to_state
 from skvae.table import TableEncoder, chunks
 
 __all__ = ["History", "Run", "geometry", "start"]
 
 #: The start is computed from at most so many rows, and entries, of X.
-_START_ROWS, _START_ENTRIES = 10_000, 10_000_000
+_START_ROWS, _START_ENTRIES = 10_000, 5_000_000
 #: Standard deviations beyond which a held-out cell is read as that far out, so that no
 #: single cell decides when to stop.
 _FURTHEST_HELD_OUT = 10.0
+#: Standard deviation below which an indicator, such as that of a rare level, is not
+#: weighed up any further for the start: a share of four in a hundred.
+_LEAST_SPREAD = 0.2
 
 
 def geometry(estimator, n_features):
@@ -74,11 +78,20 @@ def start(estimator, X, rows, layout, chosen, seed):
             form["n_components"],
             likelihood.known_variance,
             likelihood.least_variance,
+            _weights(inputs.numpy(), likelihood),
         )
         model.start_linear(flat, generator, factors, *moments)
     else:
         model.start_random(flat, generator, *moments)
     return {"geometry": form, "table": table.get_state(), "weights": flat.numpy()}
+
+
+def _weights(inputs, likelihood):
+    """What the start multiplies its inputs by: indicators shall weigh as numbers do."""
+    if not isinstance(likelihood, Blocks):
+        return None
+    spread = np.maximum(inputs.std(axis=0), _LEAST_SPREAD)
+    return np.where(likelihood.indicators(), 1 / spread, 1.0)
 
 
 class Run:
@@ -113,14 +126,20 @@ class Run:
         prior = resolve(estimator.prior, priors.FAMILIES)
         if isinstance(prior, priors.Aggregate):
             n_rows = min(prior.n_rows, len(rows))
-            self._prior_rows = np.sort(rng.permutation(rows)[:n_rows])
+            # Apart from `rng`: training is the same under any prior that follows it.
+            own_rng = np.random.default_rng([*np.atleast_1d(seed), n_rows])
+            self._prior_rows = np.sort(own_rng.permutation(rows)[:n_rows])
         encode = self.table.encode
         shuffled = ShuffledRows(X, rows, encode, rng, plan.rows_per_step, device)
         held_out = None
         if len(held_out_rows):
-            values = gather(X, held_out_rows)
-            encoded = encode(values, furthest=_FURTHEST_HELD_OUT)
-            held_out = HeldOut(model, objective, to_tensors(encoded, device), generator)
+            encoded = [
+                encode(values, furthest=_FURTHEST_HELD_OUT)
+                for values in chunks(X, held_out_rows)
+            ]
+            held_out = HeldOut(
+                model, objective, to_tensors(_joined(encoded), device), generator
+            )
         self.records = train(
             model,
             self._flat,
@@ -138,8 +157,8 @@ class Run:
         state = {name: self._state[name] for name in kept}
         state["weights"] = self._flat.cpu().numpy().copy()
         if self._prior_rows is not None:
-            values = gather(self.X, self._prior_rows)
-            state["prior"] = FittedModel(state, np.float32).posteriors(values)
+            fitted = FittedModel(state, np.float32)
+            state["prior"] = fitted.posteriors(self.X, self._prior_rows)
         return state
 
     def optimizer_state(self):
@@ -158,6 +177,20 @@ class Run:
             blocks = (self.table.distances(block) for block in chunks(self.X, rows))
             furthest = np.max([block.max(axis=0) for block in blocks], axis=0)
         return int(furthest.argmax()), float(furthest.max())
+
+
+def _joined(encoded):
+    """Chunks of inputs, targets and observed as one; what is one array remains so."""
+    inputs = np.concatenate([part[0] for part in encoded])
+    targets = inputs
+    if any(part[1] is not part[0] for part in encoded):
+        targets = np.concatenate([part[1] for part in encoded])
+    if all(part[2] is None for part in encoded):
+        return inputs, targets, None
+    observed = [
+        np.ones_like(part[1]) if part[2] is None else part[2] for part in encoded
+    ]
+    return inputs, targets, np.concatenate(observed)
 
 
 def _adam(flat, state):

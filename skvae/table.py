@@ -18,7 +18,7 @@ from skvae.settings import from_state, to_state
 
 __all__ = ["TableEncoder", "chunks"]
 
-_ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 16_384, 4_000_000
+_ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 16_384, 1_000_000
 _NO_CODE = -1.0
 
 
@@ -141,7 +141,7 @@ class TableEncoder:
         for columns, codec in zip(self._columns, self._codecs, strict=True):
             if codec.writes_codes:
                 n_levels += codec.n_levels()
-            else:
+            elif codec.is_read:
                 n_numbers += len(columns)
         return Reader(n_numbers, len(self.gaps), n_levels)
 
@@ -264,7 +264,10 @@ class TableEncoder:
             family.n_means(len(columns))
             for family, columns in zip(self._families, self._columns, strict=True)
         ]
-        return self._decoded("modes" if modes else "points", means, widths)
+        points = self._decoded("modes" if modes else "points", means, widths)
+        labelled = list(self.layout["levels"])
+        points[:, labelled] = np.rint(points[:, labelled])
+        return points
 
     def _decoded(self, method, values, widths):
         parts = np.split(values, np.cumsum(widths)[:-1], axis=1)
@@ -286,7 +289,7 @@ class TableEncoder:
         """How far numbers are from the middle, in standardised units; 0 for levels."""
         distances = np.zeros(X.shape)
         for columns, codec in self._blocks():
-            if not codec.writes_codes:
+            if codec.is_read and not codec.writes_codes:
                 inputs, _ = codec.encode(self._values(X, columns), FURTHEST["float64"])
                 distances[:, columns] = np.abs(np.nan_to_num(inputs))
         return distances

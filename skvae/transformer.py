@@ -19,7 +19,7 @@ _LEAST_EFFECTIVE = 100
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
-    """Variational autoencoder for tables of numbers.
+    """Variational autoencoder for tables of numbers, labels, counts and holes.
 
     A latent-variable model p(x) = integral of p(x|z) p(z) dz, whose likelihood
     p(x|z) is given by a decoder network, fitted together with an encoder network
@@ -28,9 +28,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
     of X (`score_samples`), new rows (`sample`), and what each column contributes
     (`score_features`).
 
-    The networks have a linear path beside the hidden layers and start at the
-    probabilistic-PCA solution, so that the model starts where PCA ends. Columns are
-    standardised inside.
+    Each column has a likelihood of its own, chosen by its dtype or named. Holes (NaN,
+    None, pandas.NA) are left out of the likelihood: the score of a row is the
+    log-density of what was observed. The networks have a linear path beside the hidden
+    layers and start at the probabilistic-PCA solution, so that the model starts where
+    PCA ends. Numbers are standardised inside.
 
     Read more in the user guide, docs/user_guide.
 
@@ -46,16 +48,28 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
     network : settings object or None, default=None
         Overrides `hidden_layer_sizes` and `activation`, for example
         ``skvae.networks.MLP((64, 32), linear_path=False)``.
-    likelihood : str or settings object, default="auto"
-        p(x|z): "gaussian", "bernoulli" (values in {0, 1}), or an object of
-        `skvae.likelihoods` such as ``Gaussian("shared")``. "auto" is "gaussian", whose
-        scale depends on the code.
+    likelihood : str, settings object, dict or list, default="auto"
+        p(x|z): "gaussian", "log_normal", "binned", "bernoulli", "ordinal", "poisson",
+        "negative_binomial" or "categorical", or an object of `skvae.likelihoods` such
+        as ``Gaussian("shared")``, for all columns; a dict by column; or a list of
+        (likelihood, columns). "auto", also for columns that a dict or list leaves out:
+        columns of a numeric array are Gaussian (Bernoulli where it is boolean); those
+        of data frames and object arrays are judged one by one. Labels are categorical,
+        ordinal where the dtype has an order, Bernoulli where they are two; numbers with
+        two whole values are Bernoulli; whole numbers, and numbers of which one value
+        fills a tenth of the cells, are binned from 1,000 cells up; others are Gaussian.
+    handle_unknown : {"error", "missing"}, default="error"
+        What becomes, after fit, of values that are none of their column's levels.
+        "missing" makes them holes.
     posterior : str or settings object, default="gaussian"
         q(z|x): normal with independent components.
     prior : str or settings object, default="gaussian"
-        p(z): standard normal.
+        p(z): standard normal. "aggregate" puts the mixture of the training rows'
+        posteriors in its place once training is over: samples come closer to the table,
+        scores take longer, and draws start at training rows' codes.
     objective : str or settings object, default="elbo"
-        What training maximises: the evidence lower bound.
+        What training maximises: the evidence lower bound, or "iwae", the
+        importance-weighted bound with 20 draws, tighter and slower.
     beta : float, default=1.0
         Weight of the KL divergence in training. Scores do not use it.
     kl_warmup : float, default=0.0
@@ -109,18 +123,19 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
     n_components_ : int
         Width of the code.
     kl_per_component_ : ndarray of shape (n_components_,)
-        Mean KL divergence of each component's posterior from its prior, over
-        some 10,000 rows of X, in nats. Near 0: the component is not used.
+        Mean KL divergence of each component's posterior from the standard normal,
+        over some 10,000 rows of X, in nats. Near 0: the component is not used.
     loss_curve_ : list of float
         The objective, per epoch, in nats per row of the standardised columns.
     validation_scores_ : list of float
-        The held-out evidence lower bound at beta = 1, per look, in nats per row of
-        the standardised columns, with cells beyond 10 standard deviations read as 10.
-        Empty without early stopping.
+        The held-out bound at beta = 1, per look, in nats per row of the standardised
+        columns, with cells beyond 10 standard deviations read as 10. Empty without
+        early stopping.
     n_iter_ : int
         Epochs begun.
     likelihood_ : list of dict
-        "column" and "family" of each column.
+        "column", "family" and "levels" of each column: labels, numbers, or for bins
+        their edges as pairs; None without levels.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -131,6 +146,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
     sklearn.decomposition.PCA : The linear model, in closed form.
     sklearn.decomposition.FactorAnalysis : The same with a noise for each column.
     sklearn.mixture.GaussianMixture : Density estimation by clusters.
+    VAEImputer : The same model, made to fill holes.
 
     References
     ----------
@@ -221,9 +237,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite numbers; an array or a pandas or polars data frame. Never copied
-            whole, never changed.
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Numbers and labels; NaN, None and pandas.NA are holes. A numeric array is
+            never copied whole, a sparse matrix never made dense whole; nothing is
+            changed.
         y : Ignored
             Present for scikit-learn's sake.
 
@@ -234,9 +251,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         Raises
         ------
         ValueError
-            If X holds text, NaN, infinity or values that the likelihood cannot have
-            produced, or if training diverges; the message names the column. The
+            If X holds dates, free text, infinity or values that the likelihood cannot
+            have produced, or if training diverges; the message names the column. The
             estimator is left as it was, as it is when the fit is interrupted.
+        TypeError
+            If a cell is neither a number nor a label; the message names the column.
         """
         self._fit(X, y)
         return self
@@ -251,8 +270,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite numbers.
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            As in `fit`.
         y : Ignored
             Present for scikit-learn's sake.
 
@@ -273,7 +292,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
 
         Returns
         -------
@@ -296,7 +315,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         X_original : array or data frame of shape (n_samples, n_features)
             In the units of the data. A data frame with its columns where the
             estimator was fitted on one, with the index of the codes if they have one.
-            For Bernoulli columns the mean is the probability of a 1.
+            Numbers are means, so that a column of 0 and 1 gives the probability of a
+            1; labels are the likeliest.
 
         Raises
         ------
@@ -374,12 +394,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
 
         Returns
         -------
         log_likelihood : ndarray of shape (n_samples,)
-            log p(x) in nats, in the units of X, float64. Higher is more normal.
+            log p(x) in nats, in the units of X, float64; of the observed cells where
+            there are holes. Levels and counts have probabilities, numbers densities.
+            Higher is more normal.
         """
         X = self._check_rows(X)
         return self._fitted_model(X.dtype).log_likelihood(X, self._n_draws())
@@ -389,7 +411,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
         y : Ignored
             Present for scikit-learn's sake.
 
@@ -408,13 +430,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
 
         Returns
         -------
         contributions : ndarray of shape (n_samples, n_features + 1)
-            In nats, float64: a column a feature, then minus the cost of the code.
-            Rows sum to `score_samples`.
+            In nats, float64: a column a feature, 0 for a hole, then minus the cost of
+            the code. Rows sum to `score_samples`.
         """
         X = self._check_rows(X)
         fitted = self._fitted_model(X.dtype)

@@ -66,7 +66,9 @@ def _log_joint(model, weights, row, z):
     parts = []
     for some in z.split(_DRAWS_AT_ONCE):
         log_prob = model.decode(weights, some).log_prob(targets.expand(len(some), -1))
-        parts.append((log_prob * observed).sum(-1) + model.prior.log_prob(some))
+        if observed is not None:
+            log_prob = log_prob * observed
+        parts.append(log_prob.sum(-1) + model.prior.log_prob(some))
     return torch.cat(parts)
 
 

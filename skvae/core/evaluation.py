@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from skvae import priors
 from skvae.core.draws import shared_uniforms
 from skvae.core.rows import split
 
@@ -18,7 +19,9 @@ __all__ = ["Scores", "codes", "expected", "log_weights", "redrawn", "score"]
 #: Draws times rows in one pass, what a processor's cache holds, and how many outputs of
 #: the decoder they may amount to.
 _TERMS_PER_PASS = 4096
-_OUTPUTS_PER_PASS = 4_000_000
+_OUTPUTS_PER_PASS = 1_000_000
+#: Of the draws for a row with holes, the share that does not trust the encoder.
+_DEFENSIVE_SHARE = 0.25
 
 
 class Scores(NamedTuple):
@@ -69,12 +72,41 @@ def log_weights(model, weights, rows, noise):
     with torch.no_grad():
         posterior = model.encode(weights, inputs)
         z = posterior.rsample(noise)
+        log_q = posterior.log_prob(z)
+        if observed is not None:
+            z, log_q = _defended(posterior, z, log_q, observed, noise)
         columns = model.decode(weights, z)
         features = columns.log_prob(targets)
         if observed is not None:
             features = features * observed
-        log_prior = model.prior.log_prob(z) - posterior.log_prob(z)
+        log_prior = model.prior.log_prob(z) - log_q
         return Weighted(features.sum(-1) + log_prior, features, z, columns)
+
+
+def _defended(posterior, z, log_q, observed, noise):
+    """Draws for rows with holes, some from the standard normal, and their density.
+
+    The encoder may be surer of a row than what was observed of it allows. The share of
+    other draws bounds their weights; a row without observed cells has those alone.
+
+    References
+    ----------
+    T. Hesterberg, "Weighted average importance sampling and defensive mixture
+    distributions", Technometrics 37 (1995).
+    """
+    n_observed = observed.sum(-1)
+    has_holes, empty = n_observed < observed.shape[-1], n_observed == 0
+    n_draws = len(z)
+    n_defensive = round(_DEFENSIVE_SHARE * n_draws)
+    defensive = torch.arange(n_draws, device=z.device) >= n_draws - n_defensive
+    taken = (defensive.unsqueeze(1) & has_holes) | empty
+    z = torch.where(taken.unsqueeze(-1), noise.expand_as(z), z)
+    share = torch.where(empty, 1.0, n_defensive / n_draws)
+    log_mixture = torch.logaddexp(
+        posterior.log_prob(z) + torch.log1p(-share).to(z),
+        priors.Gaussian().log_prob(z) + share.log().to(z),
+    )
+    return z, torch.where(has_holes, log_mixture, log_q)
 
 
 def rows_per_pass(model, n_draws):

@@ -16,7 +16,9 @@ class FactorModel(NamedTuple):
     residual_variance: np.ndarray  # (n_features,)
 
 
-def probabilistic_pca(X, n_components, noise_variance=None, least_variance=0.0):
+def probabilistic_pca(
+    X, n_components, noise_variance=None, least_variance=0.0, weights=None
+):
     """Maximum-likelihood factors of rows under equal noise in every column.
 
     Parameters
@@ -30,6 +32,8 @@ def probabilistic_pca(X, n_components, noise_variance=None, least_variance=0.0):
         discarded axes, its maximum-likelihood estimate.
     least_variance : float, default=0.0
         Lower bound of the estimated noise.
+    weights : ndarray of shape (n_features,) or None, default=None
+        The noise is equal in the columns multiplied by these.
 
     Returns
     -------
@@ -45,6 +49,8 @@ def probabilistic_pca(X, n_components, noise_variance=None, least_variance=0.0):
     n_samples, n_features = X.shape
     mean = X.mean(axis=0)
     X -= mean
+    if weights is not None:
+        X *= weights
     variance = np.einsum("ij,ij->j", X, X) / n_samples
     kept = min(n_components, n_samples, n_features)
     eigenvalues, axes = _leading_axes(X, kept)
@@ -56,6 +62,9 @@ def probabilistic_pca(X, n_components, noise_variance=None, least_variance=0.0):
     loadings = np.zeros((n_components, n_features))
     loadings[:kept] = strength[:, None] * axes
     residual = np.maximum(variance - np.square(loadings).sum(axis=0), 0.0)
+    if weights is not None:
+        loadings /= weights
+        residual /= weights**2
     return FactorModel(mean, loadings, residual)
 
 

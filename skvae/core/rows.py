@@ -9,7 +9,7 @@ __all__ = ["ShuffledRows", "gather", "select", "split", "to_tensor", "to_tensors
 
 #: Rows read at once: enough to hide the cost of a chunk, and small beside the data.
 _CHUNK_ROWS = 16_384
-_CHUNK_ENTRIES = 4_000_000
+_CHUNK_ENTRIES = 2_000_000
 #: Neighbouring rows that are read together from a file.
 _BLOCK_ROWS = 256
 

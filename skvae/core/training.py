@@ -29,7 +29,7 @@ _AVERAGING = 0.995
 #: Held-out terms per look, by drawing several codes a row where rows are few.
 _TERMS_PER_LOOK = 1024
 #: Outputs of the decoder that a look holds at once.
-_OUTPUTS_AT_ONCE = 8_000_000
+_OUTPUTS_AT_ONCE = 2_000_000
 #: Least number of steps between looks.
 _STEPS_PER_LOOK = 50
 

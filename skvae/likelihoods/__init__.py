@@ -12,7 +12,7 @@ from skvae.likelihoods.bernoulli import Bernoulli
 from skvae.likelihoods.blocks import Blocks
 from skvae.likelihoods.counts import NegativeBinomial, Poisson
 from skvae.likelihoods.gaussian import Gaussian, LogNormal
-from skvae.likelihoods.levels import Binned, Categorical, Ordinal
+from skvae.likelihoods.levels import Binned, Categorical, Identifier, Ordinal
 
 __all__ = [
     "Bernoulli",
@@ -20,6 +20,7 @@ __all__ = [
     "Blocks",
     "Categorical",
     "Gaussian",
+    "Identifier",
     "Likelihood",
     "LinearStart",
     "LogNormal",
@@ -28,8 +29,7 @@ __all__ = [
     "Poisson",
 ]
 
-#: What a name may stand for. In this order the blocks of a table stand: those with one
-#: number a column for the encoder first.
+#: What a name may stand for.
 FAMILIES = {
     "gaussian": Gaussian,
     "log_normal": LogNormal,
@@ -39,4 +39,5 @@ FAMILIES = {
     "poisson": Poisson,
     "negative_binomial": NegativeBinomial,
     "categorical": Categorical,
+    "identifier": Identifier,
 }

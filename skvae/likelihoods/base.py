@@ -27,6 +27,8 @@ class Likelihood(Settings):
     codec: ClassVar[str] = "standardized"
     #: In words, the values that the likelihood can produce.
     support: ClassVar[str] = "the real numbers"
+    #: Whether the inputs are 1 for one level and 0 for the others.
+    inputs_are_indicators: ClassVar[bool] = False
     #: Noise variance where it is a setting and not learned, in standardised units.
     known_variance: ClassVar[float | None] = None
     #: Least noise variance that the likelihood starts from, in standardised units.

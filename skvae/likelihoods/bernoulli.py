@@ -32,6 +32,7 @@ class Bernoulli(Likelihood):
 
     codec: ClassVar[str] = "binary"
     support: ClassVar[str] = "{0, 1}"
+    inputs_are_indicators: ClassVar[bool] = True
     #: Also the least p (1 - p) by which a slope in x becomes one in the log-odds.
     least_variance: ClassVar[float] = 0.05
 

@@ -37,6 +37,14 @@ class Blocks:
     def n_inputs(self, n_features):
         return sum(family.n_inputs(n) for family, n in self._parts)
 
+    def indicators(self):
+        """Of each input, whether it is 1 for one level and 0 for the others."""
+        return [
+            family.inputs_are_indicators
+            for family, n in self._parts
+            for _ in range(family.n_inputs(n))
+        ]
+
     def own_shapes(self, n_features):
         return {
             f"{block}.{name}": shape

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from skvae.likelihoods.base import Likelihood, LinearStart
 
-__all__ = ["Binned", "Categorical", "Ordinal"]
+__all__ = ["Binned", "Categorical", "Identifier", "Ordinal"]
 
 #: Columns with more levels than this are read through a learned embedding, so that
 #: memory grows with the rows and not with rows times levels.
@@ -57,8 +57,9 @@ class Categorical(_Levels):
 
     codec: ClassVar[str] = "categories"
     support: ClassVar[str] = "the levels seen in fit"
+    inputs_are_indicators: ClassVar[bool] = True
     #: Also the least probability by which a slope in x becomes one in the logits.
-    least_variance: ClassVar[float] = 0.05
+    least_variance: ClassVar[float] = 0.3
 
     def n_inputs(self, n_features):
         return sum(n for n in self.n_levels if n <= WIDE)
@@ -180,7 +181,7 @@ class Binned(_Levels):
     n_levels: tuple = ()
 
     codec: ClassVar[str] = "bins"
-    least_variance: ClassVar[float] = 0.05
+    least_variance: ClassVar[float] = 0.3
 
     def __post_init__(self):
         if not self.n_bins >= 2:
@@ -200,25 +201,11 @@ class Binned(_Levels):
     def __call__(self, locations, others, own):
         return BinnedColumns(locations, self.n_levels)
 
-    def value_and_gradient(self, locations, others, own, targets, observed):
-        # What lies in no bin says nothing of the bins' probabilities.
-        inside = (targets >= 0).to(locations.dtype)
-        observed = inside if observed is None else inside * observed
-        categorical = Categorical(self.n_levels)
-        return categorical.value_and_gradient(
-            locations, others, own, targets.clamp_min(0), observed
-        )
+    value_and_gradient = Categorical.value_and_gradient
 
 
 class BinnedColumns(LevelColumns):
-    """Independent columns of bins. Targets are bin numbers, -1 for outside of all.
-
-    What is outside is left to the table, which prices it.
-    """
-
-    def log_prob(self, targets):
-        log_prob = super().log_prob(targets.clamp_min(0))
-        return torch.where(targets < 0, 0.0, log_prob)
+    """Independent columns of bins; targets are bin numbers."""
 
     def sample(self, generator):
         """Bin numbers, with the position inside the bin as the fraction."""
@@ -256,7 +243,7 @@ class Ordinal(_Levels):
 
     codec: ClassVar[str] = "ordered"
     support: ClassVar[str] = "the levels seen in fit"
-    least_variance: ClassVar[float] = 0.05
+    least_variance: ClassVar[float] = 0.3
 
     def n_outputs(self, n_features):
         return n_features, 0
@@ -294,20 +281,70 @@ class Ordinal(_Levels):
             if not len(thresholds):
                 columns.append(0 * location)
                 continue
-            steps = torch.cat([thresholds[:1], functional.softplus(thresholds[1:])])
-            columns.append(_between(steps.cumsum(0) - location))
+            gaps = functional.softplus(thresholds[1:]) + _LEAST_GAP
+            steps = torch.cat([thresholds[:1], gaps])
+            columns.append(_between(steps.cumsum(0) - location, gaps))
         return torch.cat(columns, -1)
 
 
+@dataclass(frozen=True)
+class Identifier(_Levels):
+    """A name or number that tells rows apart: every level as likely as the next.
+
+    Where most levels occur once there is nothing to learn about them, and a model that
+    tries learns the training rows by heart. The encoder does not read such a column
+    either.
+
+    Parameters
+    ----------
+    n_levels : tuple of int, default=()
+        Number of levels of each column. The table fills it in.
+
+    Examples
+    --------
+    >>> from skvae.likelihoods import Identifier
+    >>> Identifier()
+    Identifier(n_levels=())
+    """
+
+    n_levels: tuple = ()
+
+    codec: ClassVar[str] = "identifiers"
+    support: ClassVar[str] = "the levels seen in fit"
+
+    def n_outputs(self, n_features):
+        return 0, 0
+
+    def n_inputs(self, n_features):
+        return 0
+
+    def start(self, mean, variance, loadings, residual_variance):
+        nothing = mean.new_empty(0)
+        return LinearStart(loadings, nothing, nothing, {}, residual_variance)
+
+    def __call__(self, locations, others, own):
+        shape = (*locations.shape[:-1], sum(self.n_levels))
+        return LevelColumns(locations.new_zeros(shape), self.n_levels)
+
+    def value_and_gradient(self, locations, others, own, targets, observed):
+        log_levels = targets.new_tensor(self.n_levels).log()
+        log_prob = -log_levels.expand(targets.shape)
+        if observed is not None:
+            log_prob = log_prob * observed
+        return log_prob.sum(-1), locations, others, {}
+
+
 _LOGISTIC_SD = 1.8138  # pi / sqrt(3)
+#: Least distance of two thresholds: no level's probability is 0.
+_LEAST_GAP = 1e-4
 
 
-def _between(distances):
+def _between(distances, gaps):
     """Log-probabilities of logistic noise between neighbouring distances."""
     log_below = functional.logsigmoid(distances)
     log_above = functional.logsigmoid(-distances)
     # s(b) - s(a) = s(b) s(-a) (1 - exp(a - b))
-    gap = torch.log(-torch.expm1(distances[..., :-1] - distances[..., 1:]))
+    gap = torch.log(-torch.expm1(-gaps))
     middle = log_below[..., 1:] + log_above[..., :-1] + gap
     return torch.cat([log_below[..., :1], middle, log_above[..., -1:]], -1)
 

@@ -165,13 +165,3 @@ def test_looked_up_vectors(network):
     ]
     inputs = torch.cat([targets[:, :3], torch.tensor(codes).T.double()], 1)
     assert_gradients_agree(*setting, ELBO(), 1.0, inputs, targets, None)
-
-
-def test_numbers_in_no_bin():
-    """The table prices them; the likelihood leaves them out."""
-    likelihood = likelihoods.Binned(n_levels=N_LEVELS)
-    setting = model_and_weights(likelihood, networks.MLP((7, 4)))
-    inputs = normal(N_ROWS, N_FEATURES)
-    targets = targets_of(likelihood, inputs)
-    targets[0] = targets[3, 2] = -1
-    assert_gradients_agree(*setting, ELBO(), 1.0, inputs, targets, None)
