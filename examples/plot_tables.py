@@ -1,0 +1,281 @@
+"""
+============================================
+A table as people have it: patients, made up
+============================================
+
+Numbers, labels, counts, an amount that is often zero, and holes: `VAETransformer` takes
+such a table whole, and says which distribution it has chosen for each column. This
+example scores a row that contradicts itself and asks why, draws patients, with and
+without conditions, and fills holes beside the plainest imputer. The patients come from
+a few lines of NumPy, so that what the model says can be held against the truth.
+"""
+
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from sklearn.impute import SimpleImputer
+
+from skvae import VAEImputer, VAETransformer
+
+began = time.perf_counter()
+pictures = Path(__file__).resolve().parent / "pictures"
+pictures.mkdir(exist_ok=True)
+BLUE, ORANGE, GREY = "#3f90da", "#e76300", "#94a4a2"
+
+# %%
+# A table
+# -------
+# Maternity takes women below 45 and nobody else. Blood pressure, visits, cost and pain
+# grow with a risk that is not in the table.
+
+
+def make_patients(n, seed):
+    """Patients without holes."""
+    rng = np.random.default_rng(seed)
+    age = np.clip(rng.gamma(8, 5.8, n), 18, 95).astype(int)
+    is_woman = rng.random(n) < 0.5
+    smokes = rng.random(n) < np.where(age < 60, 0.3, 0.12)
+    expects = is_woman & (age < 45) & (rng.random(n) < 0.4)
+    is_heart = rng.random(n) < (age - 15) / 130 + 0.1 * smokes
+    risk = (age - 46) / 16 + 0.7 * smokes + 0.8 * is_heart + 0.5 * rng.normal(size=n)
+    amount = np.exp(6.3 + 0.5 * risk + 0.5 * rng.normal(size=n)).round(2)
+    is_billed = rng.random(n) < 1 / (1 + np.exp(-0.2 - 0.9 * risk))
+    levels = ["none", "mild", "severe"]
+    pain = np.digitize(risk + rng.normal(size=n), [0.0, 1.5])
+    wards = np.where(is_heart, "cardiology", "general")
+    return pd.DataFrame(
+        {
+            "age": age,
+            "sex": np.where(is_woman, "female", "male"),
+            "smoker": np.where(smokes, "yes", "no"),
+            "ward": np.where(expects, "maternity", wards),
+            "visits": rng.poisson(np.exp(0.4 + 0.35 * risk)),
+            "pressure": (122 + 8 * risk + 7 * rng.normal(size=n)).round(1),
+            "cost": np.where(is_billed, amount, 0.0),
+            "pain": pd.Categorical.from_codes(pain, levels, ordered=True),
+        }
+    )
+
+
+def with_holes(patients, shares, seed):
+    """A copy with some cells missing at random."""
+    rng = np.random.default_rng(seed)
+    holed = patients.copy()
+    for name, share in shares.items():
+        holed[name] = holed[name].mask(rng.random(len(holed)) < share)
+    return holed
+
+
+SOME = {"smoker": 0.1, "pressure": 0.2}
+train = with_holes(make_patients(3000, seed=0), SOME, seed=1)
+test = with_holes(make_patients(1000, seed=2), SOME, seed=3)
+print("== The table\n")
+print(train.head(5).to_string())
+
+# %%
+# A model for it
+# --------------
+# The frame goes in as it is: no encoder, no scaler, no imputer before it. ``score`` on
+# rows that are not for training says which settings to take. The default width of the
+# code is half the number of columns, and the default start is that of PCA, where
+# numbers outweigh labels; a small table with rules between labels can want otherwise.
+
+held_out = with_holes(make_patients(1000, seed=7), SOME, seed=8)
+print("\n== Three settings: log p of held-out rows, nats a row, higher is better;")
+print("   and men among 1,000 draws given maternity, where there are none\n")
+models = []
+for settings in ({}, {"n_components": 8}, {"n_components": 8, "init": "random"}):
+    model = VAETransformer(**settings, random_state=0).fit(train)
+    models.append((model.score(held_out), model))
+    drawn = model.sample(1000, given={"ward": "maternity"}, random_state=0)
+    men = np.mean(drawn["sex"] == "male")
+    print(f"{models[-1][0]:>7.2f} {men:>6.1%}  {settings or 'defaults'}")
+vae = max(models, key=lambda pair: pair[0])[1]
+
+print("\n== likelihood_: what was chosen for each column\n")
+for column in vae.likelihood_:
+    levels = column["levels"] or []
+    shown = ", ".join(map(str, levels[:3])) + (", ..." if levels[3:] else "")
+    line = (
+        f"{column['column']:10} {column['family']:12} {len(levels) or '':>4}  {shown}"
+    )
+    print(line.rstrip())
+
+# %%
+# A row that contradicts itself
+# -----------------------------
+# A man of 70, in maternity. None of his cells is rare; their combination is impossible.
+# `score_features` takes his score apart. What a column contributes has a level of its
+# own, so each is compared with the same column's in other rows.
+
+odd = test[(test["sex"] == "male") & test["pressure"].notna()].head(1)
+odd = odd.assign(age=70, ward="maternity")
+scores, odd_score = vae.score_samples(test), vae.score_samples(odd)[0]
+parts, odd_parts = vae.score_features(test), vae.score_features(odd)[0]
+names = [*test.columns, "(code)"]
+surprise = np.median(parts, axis=0) - odd_parts
+
+print("\n== A man of 70 in maternity\n")
+print(odd.to_string(index=False))
+print(f"\nlog p of the row: {odd_score:.1f} nats")
+print(
+    f"log p of 1,000 held-out rows: median {np.median(scores):.1f}, "
+    f"lowest {scores.min():.1f}; {np.mean(scores < odd_score):.1%} are lower"
+)
+print("\nnats below the column's median, and held-out rows that are further below:")
+for j in np.argsort(-surprise)[:3]:
+    further = np.mean(parts[:, j] < odd_parts[j])
+    print(f"{names[j]:10} {surprise[j]:>6.1f} {further:>7.1%}")
+
+# %%
+# Draws, and draws under a condition
+# ----------------------------------
+# Samples have the columns, dtypes and levels of the table. Zeros of the cost are zeros,
+# ages are whole. With ``given`` some cells are fixed and the others drawn from what the
+# model says of them. A rule without exceptions, such as that of maternity, is learned
+# as a strong tendency: some men slip in (and many more with the default settings).
+
+samples = vae.sample(3000, random_state=0)
+truth = make_patients(200_000, seed=4)
+print("\n== Draws\n")
+print(samples.head(3).to_string())
+
+print(f"\n{'':34} {'made up':>8} {'drawn':>8}")
+old_and_ill = vae.sample(3000, given={"age": 75, "pain": "severe"}, random_state=0)
+mothers = vae.sample(3000, given={"ward": "maternity"}, random_state=0)
+true_old = truth[(truth["age"].between(73, 77)) & (truth["pain"] == "severe")]
+true_mothers = truth[truth["ward"] == "maternity"]
+for what, real, drawn in (
+    ("cost is 0, all", truth["cost"] == 0, samples["cost"] == 0),
+    ("cost is 0, given 75 and severe", true_old["cost"] == 0, old_and_ill["cost"] == 0),
+    ("male, given maternity", true_mothers["sex"] == "male", mothers["sex"] == "male"),
+):
+    print(f"{what:34} {real.mean():>8.1%} {drawn.mean():>8.1%}")
+for what, real, drawn in (
+    ("mean age, all, years", truth["age"], samples["age"]),
+    ("mean age, given maternity, years", true_mothers["age"], mothers["age"]),
+    ("pressure, given 75, severe, mmHg", true_old["pressure"], old_and_ill["pressure"]),
+):
+    print(f"{what:34} {real.mean():>8.1f} {drawn.mean():>8.1f}")
+
+# %%
+# Holes
+# -----
+# A quarter of the cells of 1,000 patients is hidden, then filled. `SimpleImputer` puts
+# means and the most frequent labels. ``max_iter=40`` is for the sake of a short
+# example: the default is about 3,000 steps, here some 200 epochs, unless rows held out
+# inside stop it earlier.
+
+complete = make_patients(1000, seed=5)
+holed = with_holes(complete, dict.fromkeys(complete.columns, 0.25), seed=6)
+hidden = holed.isna()
+numbers = complete.select_dtypes("number").columns
+
+fit_began = time.perf_counter()
+by_vae = VAEImputer(max_iter=40, random_state=0).fit_transform(holed)
+seconds = time.perf_counter() - fit_began
+plain = holed.copy()
+for name in holed:
+    strategy = "mean" if name in numbers else "most_frequent"
+    imputer = SimpleImputer(strategy=strategy)
+    plain[name] = imputer.fit_transform(holed[[name]].astype(holed[name].dtype))[:, 0]
+
+
+def error(name, filled):
+    """Error of the filled cells over the deviation, or the share of wrong labels."""
+    real, got = (table.loc[hidden[name], name] for table in (complete, filled))
+    if name in numbers:
+        return np.sqrt(((got - real) ** 2).mean()) / complete[name].std()
+    return (got.astype(str) != real.astype(str)).mean()
+
+
+errors = {name: (error(name, by_vae), error(name, plain)) for name in complete}
+print(f"\n== A quarter of the cells hidden and filled ({seconds:.0f} s)")
+print(
+    "   (numbers: root mean squared error in standard deviations; labels: share wrong)"
+)
+print(f"\n{'':10} {'VAEImputer':>10} {'SimpleImputer':>14}")
+for name, (ours, theirs) in errors.items():
+    unit = "sd" if name in numbers else "wrong"
+    print(f"{name:10} {ours:>10.2f} {theirs:>14.2f}  {unit}")
+n_better = sum(ours < theirs - 0.02 for ours, theirs in errors.values())
+n_worse = sum(ours > theirs + 0.02 for ours, theirs in errors.values())
+print(
+    f"VAEImputer is better by more than 0.02 on {n_better} columns of {len(errors)}, "
+    f"worse on {n_worse}."
+)
+
+# %%
+# One picture
+# -----------
+
+figure, axes = plt.subplots(2, 2, figsize=(12, 8), layout="constrained")
+(score_ax, why_ax), (cost_ax, hole_ax) = axes
+
+score_ax.hist(scores, bins=40, color=BLUE)
+score_ax.axvline(odd_score, color=ORANGE, linestyle="--", linewidth=2)
+score_ax.annotate(
+    "the man in\nmaternity",
+    (odd_score, 0.9),
+    xycoords=("data", "axes fraction"),
+    xytext=(-6, 0),
+    textcoords="offset points",
+    color=ORANGE,
+    ha="right",
+    va="top",
+)
+low = min(odd_score, scores.min())
+score_ax.set(
+    xlim=(low - 0.25 * (scores.max() - low), None),
+    xlabel="log p, nats",
+    ylabel="held-out rows",
+    title="Scores of held-out rows, and of an odd one",
+)
+
+order = np.argsort(surprise)
+colours = [ORANGE if j == surprise.argmax() else BLUE for j in order]
+why_ax.barh([names[j] for j in order], surprise[order], color=colours)
+why_ax.axvline(0, color="0.3", linewidth=0.8)
+why_ax.set(xlabel="nats below the column's median", title="Why: score_features")
+
+edges = np.r_[0, np.geomspace(50, 20_000, 25)]
+for costs, name, colour, style in (
+    (truth["cost"], "made up", GREY, {"histtype": "stepfilled"}),
+    (samples["cost"], "drawn", ORANGE, {"histtype": "step", "linewidth": 2}),
+):
+    weights = np.full(len(costs), 100 / len(costs))
+    cost_ax.hist(
+        costs[costs > 0], edges[1:], weights=weights[costs > 0], color=colour, **style
+    )
+    label = f"{name}; {np.mean(costs == 0):.1%} are 0"
+    cost_ax.plot([], [], color=colour, linewidth=6, label=label)
+cost_ax.set(
+    xscale="log",
+    xlabel="cost, where not 0, euros",
+    ylabel="patients, %",
+    title="Samples: an amount with many zeros",
+)
+cost_ax.legend(frameon=False)
+
+places = np.arange(len(errors))
+for shift, (name, colour) in enumerate((("VAEImputer", BLUE), ("SimpleImputer", GREY))):
+    heights = [pair[shift] for pair in errors.values()]
+    hole_ax.bar(places + 0.4 * shift - 0.2, heights, 0.38, color=colour, label=name)
+units = ["sd" if name in numbers else "wrong" for name in errors]
+ticks = [f"{name}\n({unit})" for name, unit in zip(errors, units, strict=True)]
+hole_ax.set_xticks(places, ticks, fontsize=9)
+hole_ax.set(
+    ylabel="error of filled cells",
+    ylim=(0, 1.3),
+    title="Holes: error in standard deviations (sd), or share wrong",
+)
+hole_ax.legend(frameon=False, loc="upper right", ncols=2)
+figure.savefig(pictures / "tables.png", dpi=120)
+
+# %%
+
+print(f"\nPicture: {pictures / 'tables.png'}")
+print(f"Total time: {time.perf_counter() - began:.0f} s")
