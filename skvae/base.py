@@ -124,7 +124,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             state.pop("optimizer", None)  # the schedule starts anew
         else:
             state = self._new_state(array, rows, layout, seed)
-        plan = parameters.plan(self, len(rows))
+        plan = parameters.plan(self, len(rows), _is_mixed(state))
         training = run.Run(self, array, rows, held_out_rows, state, plan, [seed, 1])
         history = run.History(type(self).__name__, plan, self.verbose)
 
@@ -179,7 +179,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             seed, n_steps = (state["optimizer"][key] for key in ("seed", "n_steps"))
         if first:
             state = self._new_state(array, rows, layout, seed)
-        plan = parameters.plan(self, len(rows)).one_pass()
+        plan = parameters.plan(self, len(rows), _is_mixed(state)).one_pass()
         training = run.Run(self, array, rows, (), state, plan, [seed, 2, n_steps])
         try:
             (record,) = training.records
@@ -345,6 +345,11 @@ def _check_shape(X, min_samples):
                 f"Found array with {n} {name}(s) (shape={X.shape}) while a minimum of "
                 f"{least} is required."
             )
+
+
+def _is_mixed(state):
+    """Whether the columns have likelihoods of several families."""
+    return len(state["table"]["blocks"]) > 1
 
 
 def _with_holes(X, places):

@@ -62,7 +62,9 @@ CONSTRAINTS = {
 }
 
 _MOST_COMPONENTS_BY_DEFAULT = 16
-_LEAST_STEPS, _LEAST_EPOCHS = 3_000, 10
+#: The links between columns of different kinds are learned late: on adult the error of
+#: conditional draws falls from 4.6 to 2.5 points between 3,000 and 10,000 steps.
+_LEAST_STEPS, _LEAST_STEPS_IF_MIXED, _LEAST_EPOCHS = 3_000, 10_000, 10
 #: Below this, a tenth of the rows is too few to tell a better model from a worse one.
 _LEAST_ROWS_FOR_STOPPING = 50
 #: Enough to see a change of a hundredth of a nat; more would be better trained on.
@@ -95,9 +97,10 @@ def settings(estimator, n_features):
     }
 
 
-def plan(estimator, n_rows):
-    """How to train on some number of rows."""
+def plan(estimator, n_rows, mixed):
+    """How to train on some number of rows, of columns of one kind or mixed."""
     objective = resolve(estimator.objective, objectives.FAMILIES)
+    n_draws = objective.n_draws(estimator.n_mc_samples)
     batch_size = estimator.batch_size
     if batch_size == "auto":
         batch_size = 128 if n_rows < 20_000 else 256 if n_rows < 100_000 else 512
@@ -105,13 +108,16 @@ def plan(estimator, n_rows):
     max_iter = estimator.max_iter
     if max_iter == "auto":
         steps_per_epoch = math.ceil(n_rows / batch_size)
-        max_iter = max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / steps_per_epoch))
+        # A step of many draws costs, and teaches, as much as several.
+        long = mixed and n_draws == 1
+        least_steps = _LEAST_STEPS_IF_MIXED if long else _LEAST_STEPS
+        max_iter = max(_LEAST_EPOCHS, math.ceil(least_steps / steps_per_epoch))
     return Plan(
         n_rows=n_rows,
         batch_size=batch_size,
         max_epochs=max_iter,
         learning_rate=estimator.learning_rate,
-        n_draws=objective.n_draws(estimator.n_mc_samples),
+        n_draws=n_draws,
         beta=estimator.beta,
         kl_warmup=estimator.kl_warmup,
         patience=estimator.n_iter_no_change,

@@ -81,12 +81,12 @@ class TableEncoder:
         ValueError
             If a column's variance is beyond float64; the message names the column.
         """
-        holes, low, high = _holes_and_ranges(X, rows)
+        n_holes = _count_holes(X, rows)
         # A column without a number is one of holes, whatever is asked for.
         empty = Chosen(likelihoods.Gaussian(), None)
         chosen = [
-            choice if np.isfinite(least) else empty
-            for choice, least in zip(chosen, low, strict=True)
+            choice if n < len(rows) else empty
+            for choice, n in zip(chosen, n_holes, strict=True)
         ]
         blocks = []
         for likelihood, columns in _grouped(chosen):
@@ -117,11 +117,11 @@ class TableEncoder:
                 }
             )
         order = np.concatenate([block["columns"] for block in blocks])
-        whole = [j for j in _whole_columns(layout, chosen) if np.isfinite(low[j])]
+        whole = [j for j in _whole_columns(layout, chosen) if n_holes[j] < len(rows)]
         return cls(
             blocks,
-            np.flatnonzero(holes[order]),
-            [whole, low[whole].tolist(), high[whole].tolist()],
+            np.flatnonzero(n_holes[order] > 0),
+            [whole, *_ranges(X, rows, whole)],
             layout,
         )
 
@@ -228,8 +228,9 @@ class TableEncoder:
             inputs, targets = parts[0]
         else:
             inputs, targets = None, np.concatenate([part for _, part in parts], axis=1)
-        holes = np.isnan(targets)
-        any_holes = holes.any()
+        with np.errstate(over="ignore"):
+            any_holes = np.isnan(targets.sum())
+        holes = np.isnan(targets) if any_holes else np.zeros_like(targets, bool)
         if inputs is None:
             inputs = self._assembled([part for part, _ in parts], holes)
         elif any_holes:
@@ -373,15 +374,30 @@ def _reader_of(X, rows, columns):
     return read
 
 
-def _holes_and_ranges(X, rows):
-    """Whether each column has holes, its least and its largest number."""
-    holes = np.zeros(X.shape[1], dtype=bool)
-    low, high = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
+def _count_holes(X, rows):
+    """Number of holes of each column."""
+    n_holes = np.zeros(X.shape[1], dtype=np.int64)
+    stored = X.data if hasattr(X, "toarray") else X
+    # A glance, without a copy, is enough where there are none, which is most often.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not any(
+            np.isnan(stored[batch].sum())
+            for batch in gen_batches(max(1, len(stored)), _ROWS_AT_ONCE)
+        ):
+            return n_holes
     for values in chunks(X, rows):
-        holes |= np.isnan(values).any(axis=0)
-        low = np.fmin(low, np.fmin.reduce(values, axis=0))
-        high = np.fmax(high, np.fmax.reduce(values, axis=0))
-    return holes, low, high
+        n_holes += np.isnan(values).sum(axis=0)
+    return n_holes
+
+
+def _ranges(X, rows, columns):
+    """The least and the largest number of some columns, as lists."""
+    low, high = np.full(len(columns), np.inf), np.full(len(columns), -np.inf)
+    if columns:
+        for values in chunks(X, rows):
+            low = np.fmin(low, np.fmin.reduce(values[:, columns], axis=0))
+            high = np.fmax(high, np.fmax.reduce(values[:, columns], axis=0))
+    return low.tolist(), high.tolist()
 
 
 def _whole_columns(layout, chosen):

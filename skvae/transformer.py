@@ -91,7 +91,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         Rows a step, at most. "auto" is 128 below 20,000 training rows, 256 below
         100,000 and 512 from there.
     max_iter : int or "auto", default="auto"
-        Epochs, at most. "auto" makes about 3,000 steps, and at least 10 epochs.
+        Epochs, at most. "auto" makes about 3,000 steps, and at least 10 epochs; 10,000
+        steps where columns are of several kinds and a step draws one code a row.
     early_stopping : bool or "auto", default="auto"
         Whether to hold rows out, look at their bound every 50 steps or so, stop when
         it no longer rises, and go back to the best weights. "auto" does so from 50

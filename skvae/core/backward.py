@@ -90,19 +90,20 @@ class Backward:
             *decoder.outputs, weights["likelihood"], targets, observed
         )
         # The gradients of the loss: by each draw's log-likelihood, by z where it is
-        # not through that, and by the posterior directly.
+        # not through that, and by the posterior directly; that by the mean, in means.
         loss, share, dz, d_mean, d_log_scale = self._average(
             beta, log_prob.view(n_draws, n_rows), mean, log_scale, scale, noise, z
         )
         for name, gradient in own.items():
             torch.mul(gradient, share, out=gradients["likelihood"][name])
-        dz = dz + decoder.backward(
+        through_decoder = decoder.backward(
             gradients["decoder"],
             locations.mul_(share),
             others.mul_(share),
             with_input=True,
         ).view(noise.shape)
-        d_mean = dz.sum(0).add_(d_mean)
+        dz = through_decoder if dz is None else dz.add_(through_decoder)
+        d_mean = torch.add(dz.sum(0), mean, alpha=d_mean)
         d_log_scale = (dz * shift).sum(0).add_(d_log_scale)
         d_others = d_log_scale.mul_(1 - squashed.square())
         d_rows = encoder.backward(
@@ -120,7 +121,7 @@ def _elbo(beta, log_prob, mean, log_scale, scale, noise, z):
     variance = scale.square()
     kl = 0.5 * (variance.sum() + mean.square().sum() - mean.numel()) - log_scale.sum()
     loss = kl * weight + log_prob.sum() * share
-    return loss, share, 0.0, weight * mean, variance.sub_(1).mul_(weight)
+    return loss, share, None, weight, variance.sub_(1).mul_(weight)
 
 
 def _iwae(beta, log_prob, mean, log_scale, scale, noise, z):

@@ -111,11 +111,10 @@ class Gaussian(Likelihood):
         if observed is not None:
             standardized.mul_(observed)
         squares = standardized.square()
-        constant = scale.log().add_(_HALF_LOG_2PI)
-        log_prob = torch.add(constant, squares, alpha=0.5).neg_()
+        constant = scale.log().add_(_HALF_LOG_2PI).expand_as(targets)
         if observed is not None:
-            log_prob.mul_(observed)
-        log_prob = log_prob.sum(-1)
+            constant = constant * observed
+        log_prob = squares.sum(-1).mul_(-0.5).sub_(constant.sum(-1))
         d_locations = standardized.mul_(inverse)
         if self.known_variance is not None:
             return log_prob, d_locations, others, {}
