@@ -78,23 +78,10 @@ print(train.head(5).to_string())
 # %%
 # A model for it
 # --------------
-# The frame goes in as it is: no encoder, no scaler, no imputer before it. ``score`` on
-# rows that are not for training says which settings to take. The default width of the
-# code is half the number of columns, and the default start is that of PCA, where
-# numbers outweigh labels; a small table with rules between labels can want otherwise.
+# The frame goes in as it is: no encoder, no scaler, no imputer before it, and no
+# settings but the seed.
 
-held_out = with_holes(make_patients(1000, seed=7), SOME, seed=8)
-print("\n== Three settings: log p of held-out rows, nats a row, higher is better;")
-print("   and men among 1,000 draws given maternity, where there are none\n")
-models = []
-for settings in ({}, {"n_components": 8}, {"n_components": 8, "init": "random"}):
-    model = VAETransformer(**settings, random_state=0).fit(train)
-    models.append((model.score(held_out), model))
-    drawn = model.sample(1000, given={"ward": "maternity"}, random_state=0)
-    men = np.mean(drawn["sex"] == "male")
-    print(f"{models[-1][0]:>7.2f} {men:>6.1%}  {settings or 'defaults'}")
-vae = max(models, key=lambda pair: pair[0])[1]
-
+vae = VAETransformer(random_state=0).fit(train)
 print("\n== likelihood_: what was chosen for each column\n")
 for column in vae.likelihood_:
     levels = column["levels"] or []
@@ -136,7 +123,7 @@ for j in np.argsort(-surprise)[:3]:
 # Samples have the columns, dtypes and levels of the table. Zeros of the cost are zeros,
 # ages are whole. With ``given`` some cells are fixed and the others drawn from what the
 # model says of them. A rule without exceptions, such as that of maternity, is learned
-# as a strong tendency: some men slip in (and many more with the default settings).
+# as a strong tendency: some men slip in.
 
 samples = vae.sample(3000, random_state=0)
 truth = make_patients(200_000, seed=4)

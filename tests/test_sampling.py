@@ -426,3 +426,20 @@ def test_cells_can_be_given_under_the_aggregate():
         .sample(30, given={"text": "x", "number": 0.5}, random_state=0)
     )
     assert (drawn["text"] == "x").all() and (drawn["number"] == 0.5).all()
+
+
+def test_a_link_between_two_columns_of_labels_is_found():
+    """At the start, numbers of unit variance must not outweigh labels."""
+    rng = np.random.default_rng(0)
+    n = 3_000
+    age = rng.normal(size=n)
+    sex = np.where(rng.random(n) < 0.5, "m", "f")
+    ward = rng.choice(["surgery", "general"], n)
+    ward = np.where((sex == "f") & (rng.random(n) < 0.2), "maternity", ward)
+    numbers = {f"x{j}": age + rng.normal(size=n) for j in range(5)}
+    table = pd.DataFrame({"sex": sex, "ward": ward, "age": age, **numbers})
+    model = VAETransformer(random_state=0).fit(table)
+    drawn = model.sample(2_000, given={"ward": "maternity"}, random_state=0)
+    assert (drawn["ward"] == "maternity").all()
+    # Half of all rows are; no row of the table with this ward is.
+    assert (drawn["sex"] == "m").mean() < 0.25
