@@ -69,7 +69,7 @@ class Aggregate(Prior):
 
     Parameters
     ----------
-    n_rows : int, default=10_000
+    n_rows : int, default=20_000
         Training rows, at most. Samples come closer to the table with more of them, and
         scores take longer.
 
@@ -91,7 +91,7 @@ class Aggregate(Prior):
     Aggregate(n_rows=2000)
     """
 
-    n_rows: int = 10_000
+    n_rows: int = 20_000
 
     def __post_init__(self):
         if not isinstance(self.n_rows, Integral) or self.n_rows < 1:
