@@ -2,19 +2,20 @@
 
 import functools
 import warnings
+from numbers import Integral
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state, check_scalar, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvae import __version__, columns, frames, labels, parameters, run
-from skvae.compat import CallbackSupportMixin
+from skvae.compat import CallbackSupportMixin, in_container
 from skvae.core.rows import gather
 from skvae.core.training import Divergence
-from skvae.fitted import FittedModel
+from skvae.fitted import FittedModel, member_states
 from skvae.likelihoods import Likelihood
 from skvae.table import TableEncoder
 
@@ -56,12 +57,24 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     """Base of the variational autoencoders."""
 
     _parameter_constraints = parameters.CONSTRAINTS
-    #: What columns of whole or spiked numbers are under likelihood="auto".
-    _whole_numbers = "binned"
+    #: What columns of numbers are under likelihood="auto".
+    _numbers = columns.Numbers()
     _accept_sparse = "csr"
+    #: Members of an ensemble, trained in one pass; None is one model.
+    _n_members = None
+    #: Share of the rows that is neither trained on nor stopped by.
+    _fraction_apart = 0.0
+    #: The links between columns of different kinds are learned late: on adult the error
+    #: of conditional draws falls from 4.6 to 2.5 points between 3,000 and 10,000 steps.
+    _length = parameters.Length(steps=3_000, steps_if_mixed=10_000, epochs=10)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_state")
+
+    @property
+    def _scoring_prior(self):
+        """The prior of scores and samples."""
+        return self.prior
 
     # ---- validation ----------------------------------------------------------------
 
@@ -118,10 +131,11 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         array, layout = self._validate(X, reset=not warm, min_samples=2)
         seed = draw_seed(self.random_state)
         split_rng = np.random.default_rng(seed)
-        rows, held_out_rows = parameters.split(self, array.shape[0], split_rng)
+        rows, held_out_rows, apart = parameters.split(self, array.shape[0], split_rng)
         if warm:
             array, state = self._fitted_state(array)
             state.pop("optimizer", None)  # the schedule starts anew
+            apart = apart[:0]  # an earlier fit may have seen them
         else:
             state = self._new_state(array, rows, layout, seed)
         plan = parameters.plan(self, len(rows), _is_mixed(state))
@@ -130,7 +144,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
 
         def attributes():
             return {
-                **self._summary(training.state(), array),
+                **self._summary(training.state(), array, apart),
                 "n_iter_": history.n_epochs,
                 "loss_curve_": list(history.losses),
                 "validation_scores_": list(history.scores),
@@ -190,7 +204,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         past_losses = [] if first else self.loss_curve_
         vars(self).update(
             {
-                **self._summary(new_state, array),
+                **self._summary(new_state, array, rows[:0]),
                 "n_iter_": len(past_losses) + 1,
                 "loss_curve_": [*past_losses, record.loss],
                 "validation_scores_": [] if first else self.validation_scores_,
@@ -203,7 +217,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             layout,
             lambda j: _observed(X, j),
             X.shape[1],
-            self._whole_numbers,
+            self._numbers,
         )
         _check_possible(X, layout, chosen)
         state = run.start(self, X, rows, layout, chosen, seed)
@@ -222,8 +236,14 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         asked = {
             **run.geometry(self, X.shape[1]),
             "likelihood": columns.plain(self.likelihood),
+            "n_estimators": self._n_members,
         }
-        fitted = {**self._state["geometry"], "likelihood": self._state["likelihood"]}
+        weights = self._state["weights"]
+        fitted = {
+            **self._state["geometry"],
+            "likelihood": self._state["likelihood"],
+            "n_estimators": None if weights.ndim == 1 else len(weights),
+        }
         for name, value in asked.items():
             if value != fitted[name]:
                 raise ValueError(
@@ -233,14 +253,24 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
                 )
         return self._check_values(X), dict(self._state)
 
-    def _summary(self, state, X):
-        """The fitted attributes that a state amounts to."""
-        fitted = FittedModel(state, np.float32)
+    def _summary(self, state, X, apart):
+        """The fitted attributes that a state amounts to.
+
+        Parameters
+        ----------
+        state : dict
+        X : ndarray or sparse matrix of shape (n_samples, n_features)
+            Validated.
+        apart : ndarray of int
+            The rows that were neither trained on nor stopped by.
+        """
+        members = [FittedModel(member, np.float32) for member in member_states(state)]
+        kl = np.stack([fitted.kl_per_component(X) for fitted in members])
         return {
             "_state": state,
-            "n_components_": fitted.model.n_components,
-            "kl_per_component_": fitted.kl_per_component(X),
-            "likelihood_": fitted.table.describe(),
+            "n_components_": members[0].model.n_components,
+            "kl_per_component_": kl[0] if self._n_members is None else kl,
+            "likelihood_": members[0].table.describe(),
         }
 
     def _explain(self, error, training):
@@ -255,6 +285,23 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         )
 
     # ---- inference -----------------------------------------------------------------
+
+    def _n_draws(self):
+        """Draws a score takes: a parameter that may have been set after the fit."""
+        return check_scalar(
+            self.n_importance_samples, "n_importance_samples", Integral, min_val=1
+        )
+
+    def _named(self, contributions, X, last):
+        """What features and the rest contribute, in the container that is asked for."""
+        layout = self._state["table"]["layout"]
+        if layout["container"] == "array":
+            labels = [f"x{j}" for j in range(self.n_features_in_)]
+        else:
+            labels = frames.column_labels(layout, self.n_features_in_)
+        while last in labels:
+            last += "_"
+        return in_container(self, contributions, X, [*labels, last])
 
     def _fitted_model(self, dtype):
         """The model in float32 for float32 data, in float64 for everything else."""

@@ -25,7 +25,7 @@ from skvae import frames, likelihoods
 from skvae.labels import is_hole, shortened
 from skvae.settings import resolve, to_state
 
-__all__ = ["Chosen", "choose", "partial_row", "plain"]
+__all__ = ["Chosen", "Numbers", "choose", "partial_row", "plain"]
 
 _LEAST_CELLS_FOR_TWO_VALUES = 20
 _LEAST_NAMES = 20
@@ -40,6 +40,13 @@ class Chosen(NamedTuple):
     levels: list | None
 
 
+class Numbers(NamedTuple):
+    """What "auto" makes of numbers: a likelihood, and whether shapes are binned."""
+
+    likelihood: likelihoods.Likelihood = likelihoods.Gaussian()
+    binned: bool = True
+
+
 def choose(parameter, layout, column, n_features, numbers):
     """The likelihood of every column.
 
@@ -52,8 +59,8 @@ def choose(parameter, layout, column, n_features, numbers):
     column : callable
         From a column's number to its observed values, as numbers.
     n_features : int
-    numbers : {"binned", "gaussian"}
-        What whole and spiked numbers are under "auto".
+    numbers : Numbers
+        What numbers are under "auto".
 
     Returns
     -------
@@ -69,7 +76,8 @@ def choose(parameter, layout, column, n_features, numbers):
     chosen = []
     for j, likelihood in enumerate(asked):
         if likelihood == "auto" and not layout["judged"]:
-            likelihood = "bernoulli" if layout["dtype"] == "bool" else "gaussian"
+            is_bool = layout["dtype"] == "bool"
+            likelihood = "bernoulli" if is_bool else numbers.likelihood
         if likelihood == "auto":
             chosen.append(_judge(j, layout, column, numbers))
             continue
@@ -215,14 +223,10 @@ def _judge(j, layout, column, numbers):
         return Chosen(likelihoods.Bernoulli(), distinct.tolist())
     if j in layout["whole"] and _is_yes_or_no(j, layout):
         return Chosen(likelihoods.Bernoulli(), [0.0, 1.0])
-    if (
-        numbers == "binned"
-        and len(values) >= _LEAST_CELLS_FOR_BINS
-        and len(distinct) > 2
-    ):
+    if numbers.binned and len(values) >= _LEAST_CELLS_FOR_BINS and len(distinct) > 2:
         if whole or counts.max() >= _SHARE_OF_A_SPIKE * len(values):
             return Chosen(likelihoods.Binned(), None)
-    return Chosen(likelihoods.Gaussian(), None)
+    return Chosen(numbers.likelihood, None)
 
 
 def _is_yes_or_no(j, layout):

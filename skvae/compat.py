@@ -8,20 +8,36 @@ import random
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils._set_output import _get_output_config
+from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 
 __all__ = [
     "CallbackSupportMixin",
     "Interval",
     "StrOptions",
     "fit_context",
+    "in_container",
     "output_is_set",
+    "set_output_config",
 ]
 
 
 def output_is_set(estimator):
     """Whether `transform` is to give another container than it would by itself."""
     return _get_output_config("transform", estimator)["dense"] != "default"
+
+
+def in_container(estimator, values, X, columns):
+    """An array as the kind of table that `set_output`, or the global setting, wants."""
+    if not output_is_set(estimator):
+        return values
+    container = _get_output_config("transform", estimator)["dense"]
+    return ADAPTERS_MANAGER.adapters[container].create_container(values, X, columns)
+
+
+def set_output_config(estimator, transform):
+    """What `set_output` does, for an estimator that does not transform."""
+    if transform is not None:
+        estimator._sklearn_output_config = {"transform": transform}
 
 
 def _import_callback_support():

@@ -19,7 +19,7 @@ from skvae.parameters import PLACES, training_device
 from skvae.settings import from_state
 from skvae.table import TableEncoder, chunks
 
-__all__ = ["FittedModel", "build_model"]
+__all__ = ["FittedModel", "build_model", "member_states"]
 
 _ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 4_096, 1_000_000
 #: Rows from which the divergence per component is averaged.
@@ -42,6 +42,17 @@ def build_model(geometry, table):
     )
 
 
+def member_states(state):
+    """The states of an ensemble's members, or that of the one model there is."""
+    if state["weights"].ndim == 1:
+        return [state]
+    members = [{**state, "weights": weights} for weights in state["weights"]]
+    if "prior" in state:
+        for e, member in enumerate(members):
+            member["prior"] = {name: part[e] for name, part in state["prior"].items()}
+    return members
+
+
 class FittedModel:
     """Model, weights and table, ready to answer in one precision.
 
@@ -53,11 +64,15 @@ class FittedModel:
         Precision of the arithmetic and of the answers.
     device : str, torch.device or None
         The CPU where the device is not to be had, or has no such precision.
+    robust : bool, default=False
+        Whether the columns have the heavier tails of their likelihoods' `robust`.
     """
 
-    def __init__(self, state, dtype, device=None):
+    def __init__(self, state, dtype, device=None, robust=False):
         self.table = TableEncoder.from_state(state["table"])
         self.model = build_model(state["geometry"], self.table)
+        if robust:
+            self.model.likelihood = self.model.likelihood.robust
         self.dtype = np.dtype(dtype)
         self.device = _inference_device(device)
         flat = to_tensor(state["weights"].astype(self.dtype), self.device)
@@ -122,7 +137,7 @@ class FittedModel:
     def log_likelihood(self, X, n_draws):
         """log p(x) in nats and the units of X, (n_samples,), float64."""
         blocks = [
-            self._score(rows, n_draws).log_likelihood.numpy(force=True)
+            self._score(rows, n_draws).total.numpy(force=True)
             + self.table.log_jacobian(rows).sum(axis=1)
             for rows in self._read(X)
         ]
@@ -136,11 +151,47 @@ class FittedModel:
         blocks = []
         for rows in self._read(X):
             scores = self._score(rows, n_draws, by_feature=True)
-            features = scores.features.double()
-            code = scores.log_likelihood.double() - features.sum(1)
-            features = self.table.by_column(features.numpy(force=True))
-            features = features + self.table.log_jacobian(rows)
-            blocks.append(np.column_stack([features, code.numpy(force=True)]))
+            blocks.append(self._by_feature(rows, scores))
+        return np.concatenate(blocks)
+
+    def bound_by_feature(self, X, n_draws, with_code=True):
+        """The evidence lower bound, split likewise, or without the code's cost."""
+        blocks = []
+        for rows in self._read(X):
+            tensors = self._tensors(rows)
+            scores = evaluation.bound(
+                self.model, self.weights, tensors, n_draws, with_code
+            )
+            blocks.append(self._by_feature(rows, scores))
+        return np.concatenate(blocks)
+
+    def _by_feature(self, X, scores):
+        """Scores in the units of X, a column a feature, then one for the code."""
+        features = scores.features.double()
+        code = scores.total.double() - features.sum(1)
+        features = self.table.by_column(features.numpy(force=True))
+        features = features + self.table.log_jacobian(X)
+        return np.column_stack([features, code.numpy(force=True)])
+
+    def errors_by_feature(self, X):
+        """How far the decoder's mean at the code is from each cell.
+
+        Squared, in standardised units, for numbers; one minus the probability of the
+        level for levels; 0 for a hole.
+        """
+        blocks = []
+        for rows in self._read(X):
+            inputs, targets, _ = self._tensors(rows)
+            posterior = evaluation.codes(self.model, self.weights, inputs)
+            columns = self._decode(posterior.mean)
+            probabilities = columns.log_prob(targets).exp().numpy(force=True)
+            blocks.append(
+                self.table.errors(
+                    rows,
+                    self.table.points(columns.mean.numpy(force=True)),
+                    self.table.by_column(probabilities),
+                )
+            )
         return np.concatenate(blocks)
 
     def expected(self, X, n_draws):

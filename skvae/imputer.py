@@ -7,7 +7,7 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skvae import frames
+from skvae import columns, frames
 from skvae.base import BaseVAE, all_or_nothing, draw_seed
 from skvae.compat import Interval, fit_context, output_is_set
 from skvae.table import TableEncoder
@@ -143,7 +143,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         "sample_posterior": ["boolean"],
         "add_indicator": ["boolean"],
     }
-    _whole_numbers = "gaussian"
+    _numbers = columns.Numbers(binned=False)
     _accept_sparse = False
 
     def __init__(

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from skvae.settings import Settings
 
-__all__ = ["MLP", "Network", "Perceptron"]
+__all__ = ["MLP", "Network", "Perceptron", "plus_product"]
 
 ACTIVATIONS = {
     "elu": functional.elu,
@@ -147,6 +147,9 @@ class Perceptron:
     def __call__(self, weights, x):
         """Outputs for rows x of shape (n_rows, n_inputs).
 
+        Several perceptrons run at once where weights and rows have a further dimension,
+        one entry a member of an ensemble, in front.
+
         Returns
         -------
         locations : Tensor of shape (n_rows, n_locations)
@@ -171,15 +174,16 @@ class Perceptron:
 
     def affine(self, weights, layer, x):
         """A layer before its activation."""
-        return torch.addmm(weights[f"bias_{layer}"], x, weights[f"weight_{layer}"])
+        bias, matrix = weights[f"bias_{layer}"], weights[f"weight_{layer}"]
+        return plus_product(bias if x.ndim == 2 else bias.unsqueeze(1), x, matrix)
 
     def outputs(self, weights, hidden, x):
         """Locations and others, from the last hidden layer and the linear path."""
         outputs = self.affine(weights, self.depth, hidden)
-        locations = outputs[:, : self.n_locations]
+        locations = outputs[..., : self.n_locations]
         if "linear_path" in weights:
-            locations = torch.addmm(locations, x, weights["linear_path"])
-        return locations, outputs[:, self.n_locations :]
+            locations = plus_product(locations, x, weights["linear_path"])
+        return locations, outputs[..., self.n_locations :]
 
     def start_random(self, weights, generator):
         """Glorot-uniform matrices and zero biases, in place."""
@@ -204,6 +208,12 @@ class Perceptron:
             last[:, : self.n_locations] = matrix
         else:
             weights["linear_path"].copy_(matrix)
+
+
+def plus_product(added, x, matrix):
+    """``added + x @ matrix``, of one network or of each of several."""
+    fused = torch.addmm if x.ndim == 2 else torch.baddbmm
+    return fused(added, x, matrix)
 
 
 FAMILIES = {"mlp": MLP}

@@ -2,6 +2,7 @@
 
 import math
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +12,15 @@ from skvae.compat import Interval, StrOptions
 from skvae.core.training import Plan
 from skvae.settings import resolve
 
-__all__ = ["CONSTRAINTS", "PLACES", "plan", "settings", "split", "training_device"]
+__all__ = [
+    "CONSTRAINTS",
+    "PLACES",
+    "Length",
+    "plan",
+    "settings",
+    "split",
+    "training_device",
+]
 
 #: The places that make a model, less the likelihood, which the table chooses column by
 #: column, and the families that a name in them may stand for.
@@ -62,13 +71,20 @@ CONSTRAINTS = {
 }
 
 _MOST_COMPONENTS_BY_DEFAULT = 16
-#: The links between columns of different kinds are learned late: on adult the error of
-#: conditional draws falls from 4.6 to 2.5 points between 3,000 and 10,000 steps.
-_LEAST_STEPS, _LEAST_STEPS_IF_MIXED, _LEAST_EPOCHS = 3_000, 10_000, 10
 #: Below this, a tenth of the rows is too few to tell a better model from a worse one.
 _LEAST_ROWS_FOR_STOPPING = 50
 #: Enough to see a change of a hundredth of a nat; more would be better trained on.
 _MOST_HELD_OUT_ROWS = 5_000
+#: p-values in steps of a ten-thousandth.
+_MOST_CALIBRATION_ROWS = 10_000
+
+
+class Length(NamedTuple):
+    """How long max_iter="auto" trains, at least."""
+
+    steps: int
+    steps_if_mixed: int
+    epochs: int
 
 
 def settings(estimator, n_features):
@@ -90,7 +106,7 @@ def settings(estimator, n_features):
     chosen = {
         "network": network,
         "posterior": estimator.posterior,
-        "prior": estimator.prior,
+        "prior": estimator._scoring_prior,
     }
     return int(n_components), {
         place: resolve(chosen[place], families) for place, families in PLACES.items()
@@ -110,8 +126,9 @@ def plan(estimator, n_rows, mixed):
         steps_per_epoch = math.ceil(n_rows / batch_size)
         # A step of many draws costs, and teaches, as much as several.
         long = mixed and n_draws == 1
-        least_steps = _LEAST_STEPS_IF_MIXED if long else _LEAST_STEPS
-        max_iter = max(_LEAST_EPOCHS, math.ceil(least_steps / steps_per_epoch))
+        length = estimator._length
+        least_steps = length.steps_if_mixed if long else length.steps
+        max_iter = max(length.epochs, math.ceil(least_steps / steps_per_epoch))
     return Plan(
         n_rows=n_rows,
         batch_size=batch_size,
@@ -126,30 +143,40 @@ def plan(estimator, n_rows, mixed):
 
 
 def split(estimator, n_samples, rng):
-    """Training rows and held-out rows, both in ascending order.
+    """Rows to train on, to stop by, and to calibrate by, each in ascending order.
 
     Raises
     ------
     ValueError
         If early stopping is asked for and the rows are too few.
     """
-    stopping = estimator.early_stopping
-    if stopping == "auto":
-        stopping = n_samples >= _LEAST_ROWS_FOR_STOPPING
-    if not stopping:
-        return np.arange(n_samples), np.arange(0)
-    if n_samples < 3:
-        raise ValueError(
-            f"early_stopping=True needs at least 3 rows, got n_samples={n_samples}: 2 "
-            "to train on and 1 to hold out. Set early_stopping=False."
-        )
-    n_held_out = min(
-        max(1, round(estimator.validation_fraction * n_samples)),
-        _MOST_HELD_OUT_ROWS,
+    n_apart = min(
+        round(estimator._fraction_apart * n_samples),
+        _MOST_CALIBRATION_ROWS,
         n_samples - 2,
     )
+    n_left = n_samples - n_apart
+    stopping = estimator.early_stopping
+    if stopping == "auto":
+        stopping = n_left >= _LEAST_ROWS_FOR_STOPPING
+    if stopping and n_left < 3:
+        raise ValueError(
+            f"early_stopping=True needs at least 3 rows, got n_samples={n_left}: 2 "
+            "to train on and 1 to hold out. Set early_stopping=False."
+        )
+    if not stopping and not n_apart:
+        return np.arange(n_samples), np.arange(0), np.arange(0)
+    n_held_out = 0
+    if stopping:
+        n_held_out = min(
+            max(1, round(estimator.validation_fraction * n_left)),
+            _MOST_HELD_OUT_ROWS,
+            n_left - 2,
+        )
     order = rng.permutation(n_samples)
-    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+    n_kept = n_samples - n_held_out - n_apart
+    held_out, apart, rows = np.split(order, [n_held_out, n_samples - n_kept])
+    return np.sort(rows), np.sort(held_out), np.sort(apart)
 
 
 def training_device(device):

@@ -146,6 +146,7 @@ class Mixture:
         return self._mean[member] + self._scale[member] * noise
 
 
-_ENTRIES_AT_ONCE = 1_000_000
+#: What a processor's cache holds: a third of the time of four times as many.
+_ENTRIES_AT_ONCE = 250_000
 
 FAMILIES = {"gaussian": Gaussian, "aggregate": Aggregate}

@@ -10,7 +10,7 @@ from skvae.core.optimizer import Adam
 from skvae.core.ppca import probabilistic_pca
 from skvae.core.rows import ShuffledRows, gather, to_tensors
 from skvae.core.training import HeldOut, train
-from skvae.fitted import FittedModel, build_model
+from skvae.fitted import FittedModel, build_model, member_states
 from skvae.likelihoods import Blocks
 from skvae.settings import resolve, to_state
 from skvae.table import TableEncoder, chunks
@@ -61,14 +61,17 @@ def start(estimator, X, rows, layout, chosen, seed):
     table = TableEncoder.fit(X, rows, chosen, estimator.standardize, layout)
     form = geometry(estimator, X.shape[1])
     model = build_model(form, table)
-    flat = torch.zeros(model.n_weights, dtype=torch.float32, device="cpu")
+    members = () if estimator._n_members is None else (estimator._n_members,)
+    flat = torch.zeros((*members, model.n_weights), dtype=torch.float32, device="cpu")
     generator = torch.Generator("cpu").manual_seed(seed)
     n_inputs = model.likelihood.n_inputs(X.shape[1])
     n_rows = min(_START_ROWS, max(2, _START_ENTRIES // max(n_inputs, X.shape[1])))
     chosen_rows = np.random.default_rng(seed).permutation(rows)[:n_rows]
     values = gather(X, np.sort(chosen_rows))
     moments = [torch.from_numpy(part) for part in table.moments(values)]
-    if estimator.init == "pca" and model.can_start_linear:
+    single = flat.view(-1, model.n_weights)
+    linear = _linear_starts(estimator.init, len(single), model.can_start_linear)
+    if linear:
         inputs = model.reader.first(
             torch.from_numpy(table.encode(values, np.float64)[0])
         )
@@ -80,10 +83,18 @@ def start(estimator, X, rows, layout, chosen, seed):
             likelihood.least_variance,
             _weights(inputs.numpy(), likelihood),
         )
-        model.start_linear(flat, generator, factors, *moments)
-    else:
-        model.start_random(flat, generator, *moments)
+        for member in single[:linear]:
+            model.start_linear(member, generator, factors, *moments)
+    for member in single[linear:]:
+        model.start_random(member, generator, *moments)
     return {"geometry": form, "table": table.get_state(), "weights": flat.numpy()}
+
+
+def _linear_starts(init, n_members, can_start_linear):
+    """How many of the members start as probabilistic PCA: all, the first half, none."""
+    if not can_start_linear:
+        return 0
+    return {"pca": n_members, "mixed": (n_members + 1) // 2, "random": 0}[init]
 
 
 def _weights(inputs, likelihood):
@@ -123,14 +134,16 @@ class Run:
         self._flat = torch.tensor(state["weights"], device=device)
         self._adam = _adam(self._flat, state.get("optimizer"))
         self._prior_rows = None
-        prior = resolve(estimator.prior, priors.FAMILIES)
+        prior = resolve(estimator._scoring_prior, priors.FAMILIES)
         if isinstance(prior, priors.Aggregate):
             n_rows = min(prior.n_rows, len(rows))
             # Apart from `rng`: training is the same under any prior that follows it.
             own_rng = np.random.default_rng([*np.atleast_1d(seed), n_rows])
             self._prior_rows = np.sort(own_rng.permutation(rows)[:n_rows])
         encode = self.table.encode
-        shuffled = ShuffledRows(X, rows, encode, rng, plan.rows_per_step, device)
+        shuffled = ShuffledRows(
+            X, rows, encode, rng, plan.rows_per_step, device, estimator._n_members
+        )
         held_out = None
         if len(held_out_rows):
             encoded = [
@@ -157,8 +170,12 @@ class Run:
         state = {name: self._state[name] for name in kept}
         state["weights"] = self._flat.cpu().numpy().copy()
         if self._prior_rows is not None:
-            fitted = FittedModel(state, np.float32)
-            state["prior"] = fitted.posteriors(self.X, self._prior_rows)
+            posteriors = [
+                FittedModel(member, np.float32).posteriors(self.X, self._prior_rows)
+                for member in member_states(state)
+            ]
+            is_ensemble = state["weights"].ndim == 2
+            state["prior"] = _stacked(posteriors) if is_ensemble else posteriors[0]
         return state
 
     def optimizer_state(self):
@@ -174,8 +191,9 @@ class Run:
         """The column furthest out of range, and how far, in standardised units."""
         rows = np.arange(self.X.shape[0])
         with np.errstate(over="ignore"):
-            blocks = (self.table.distances(block) for block in chunks(self.X, rows))
-            furthest = np.max([block.max(axis=0) for block in blocks], axis=0)
+            blocks = (self.table.standardized(block) for block in chunks(self.X, rows))
+            distances = (np.abs(np.nan_to_num(block)) for block in blocks)
+            furthest = np.max([block.max(axis=0) for block in distances], axis=0)
         return int(furthest.argmax()), float(furthest.max())
 
 
@@ -193,11 +211,17 @@ def _joined(encoded):
     return inputs, targets, np.concatenate(observed)
 
 
+def _stacked(posteriors):
+    return {
+        name: np.stack([part[name] for part in posteriors]) for name in posteriors[0]
+    }
+
+
 def _adam(flat, state):
     if state is None:
-        return Adam(len(flat), flat.device)
+        return Adam(flat.shape, flat.device)
     moments = torch.tensor(state["moments"], device=flat.device)
-    return Adam(len(flat), flat.device, moments, state["n_steps"], state["length"])
+    return Adam(flat.shape, flat.device, moments, state["n_steps"], state["length"])
 
 
 class History:

@@ -286,14 +286,26 @@ class TableEncoder:
         added[np.isnan(X)] = 0.0
         return added
 
-    def distances(self, X):
-        """How far numbers are from the middle, in standardised units; 0 for levels."""
-        distances = np.zeros(X.shape)
+    def standardized(self, X):
+        """Numbers in standardised units, as the encoder reads them; 0 for levels."""
+        standardized = np.zeros(X.shape)
         for columns, codec in self._blocks():
             if codec.is_read and not codec.writes_codes:
                 inputs, _ = codec.encode(self._values(X, columns), FURTHEST["float64"])
-                distances[:, columns] = np.abs(np.nan_to_num(inputs))
-        return distances
+                standardized[:, columns] = inputs
+        return standardized
+
+    def errors(self, X, points, probabilities):
+        """Squared distance of numbers to points, in standardised units.
+
+        One minus the probability of the level for levels, 0 for holes.
+        """
+        errors = np.square(self.standardized(X) - self.standardized(points))
+        for columns, codec in self._blocks():
+            if codec.has_levels:
+                errors[:, columns] = 1 - probabilities[:, columns]
+        errors[np.isnan(X)] = 0.0
+        return errors
 
     def by_column(self, values):
         """What stands in the order of blocks, in the user's order."""

@@ -435,19 +435,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
 
         Returns
         -------
-        contributions : ndarray of shape (n_samples, n_features + 1)
+        contributions : ndarray or data frame of shape (n_samples, n_features + 1)
             In nats, float64: a column a feature, 0 for a hole, then minus the cost of
-            the code. Rows sum to `score_samples`.
+            the code. Rows sum to `score_samples`. A data frame, its last column named
+            "code", where `set_output` asks `transform` for one.
         """
-        X = self._check_rows(X)
-        fitted = self._fitted_model(X.dtype)
-        return fitted.log_likelihood_by_feature(X, self._n_draws())
-
-    def _n_draws(self):
-        """Draws a score takes: a parameter that may have been set after the fit."""
-        return check_scalar(
-            self.n_importance_samples, "n_importance_samples", Integral, min_val=1
-        )
+        rows = self._check_rows(X)
+        fitted = self._fitted_model(rows.dtype)
+        contributions = fitted.log_likelihood_by_feature(rows, self._n_draws())
+        return self._named(contributions, X, "code")
 
     @property
     def _n_features_out(self):

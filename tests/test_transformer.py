@@ -100,7 +100,7 @@ def test_no_single_held_out_cell_decides_when_to_stop():
     X = load_breast_cancer().data
     vae = VAETransformer(3, max_iter=60, random_state=0)
     split_rng = np.random.default_rng(draw_seed(0))
-    rows, held_out = parameters.split(vae, len(X), split_rng)
+    rows, held_out, _ = parameters.split(vae, len(X), split_rng)
     odd = X[:, 0].mean() + 100 * X[:, 0].std()
     answers = []
     for cell in (odd, 10 * odd):

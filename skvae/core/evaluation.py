@@ -13,8 +13,9 @@ import torch
 from skvae import priors
 from skvae.core.draws import shared_uniforms
 from skvae.core.rows import split
+from skvae.objectives import Terms
 
-__all__ = ["Scores", "codes", "expected", "log_weights", "redrawn", "score"]
+__all__ = ["Scores", "bound", "codes", "expected", "log_weights", "redrawn", "score"]
 
 #: Draws times rows in one pass, what a processor's cache holds, and how many outputs of
 #: the decoder they may amount to.
@@ -25,10 +26,10 @@ _DEFENSIVE_SHARE = 0.25
 
 
 class Scores(NamedTuple):
-    """Importance-weighted estimates, one entry a row."""
+    """What rows are worth, one entry a row, and what of that their features are."""
 
-    log_likelihood: torch.Tensor  # log p(x), (n_rows,)
-    features: torch.Tensor | None  # E[log p(x_j|z)] under p(z|x), (n_rows, n_features)
+    total: torch.Tensor  # (n_rows,)
+    features: torch.Tensor | None  # E[log p(x_j|z)], (n_rows, n_features)
 
 
 def codes(model, weights, inputs):
@@ -148,6 +149,45 @@ def score(model, weights, rows, n_draws, by_feature=False):
     return Scores(
         torch.cat(log_likelihood), torch.cat(by_columns) if by_feature else None
     )
+
+
+def bound(model, weights, rows, n_draws, with_code=True):
+    """Evidence lower bound of rows, or its first term alone.
+
+    Parameters
+    ----------
+    rows : tuple of Tensor
+        Inputs, targets and observed, as `core.rows` gives them.
+    n_draws : int
+    with_code : bool, default=True
+        Whether the divergence of the code's posterior from its prior is subtracted.
+        What remains without it is the reconstruction probability.
+
+    Returns
+    -------
+    scores : Scores
+        The expectations are under the encoder's posterior.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    equation 3. J. An and S. Cho, "Variational Autoencoder based Anomaly Detection using
+    Reconstruction Probability", 2015, algorithm 4.
+    """
+    noise = shared_noise(model, n_draws, rows[0])
+    totals, by_columns = [], []
+    with torch.no_grad():
+        for inputs, targets, observed in split(rows, rows_per_pass(model, n_draws)):
+            posterior = model.encode(weights, inputs)
+            z = posterior.rsample(noise)
+            features = model.decode(weights, z).log_prob(targets)
+            if observed is not None:
+                features = features * observed
+            terms = Terms(features.sum(-1), posterior, model.prior, z)
+            total = terms.log_likelihood.mean(0)
+            totals.append(total - terms.kl if with_code else total)
+            by_columns.append(features.mean(0))
+    return Scores(torch.cat(totals), torch.cat(by_columns))
 
 
 def expected(model, weights, rows, n_draws):

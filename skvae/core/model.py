@@ -6,7 +6,7 @@ import torch
 
 from skvae.objectives import Terms
 
-__all__ = ["Model"]
+__all__ = ["Model", "own_of_members", "rows_of_members"]
 
 
 class Model:
@@ -72,6 +72,12 @@ class Model:
     def views(self, flat):
         """The flat vector as named tensors that share its memory.
 
+        Parameters
+        ----------
+        flat : Tensor of shape (n_weights,) or (n_members, n_weights)
+            The latter is an ensemble, whose members run at once: weights and rows then
+            have a dimension of members, the codes of rows one of draws before it.
+
         Returns
         -------
         weights : dict of str to dict of str to Tensor
@@ -83,7 +89,8 @@ class Model:
             weights[part] = {}
             for name, shape in shapes.items():
                 size = math.prod(shape)
-                weights[part][name] = flat[offset : offset + size].view(shape)
+                cut = flat[..., offset : offset + size]
+                weights[part][name] = cut.unflatten(-1, shape)
                 offset += size
         return weights
 
@@ -94,11 +101,21 @@ class Model:
 
     def decode(self, weights, z):
         """p(x|z) for codes of shape (..., n_rows, n_components)."""
+        if z.ndim == 4:
+            return self._decode_members(weights, z)
         outputs = self.decoder(weights["decoder"], z.reshape(-1, self.n_components))
         locations, others = (
             part.view(*z.shape[:-1], part.shape[-1]) for part in outputs
         )
         return self.likelihood(locations, others, weights["likelihood"])
+
+    def _decode_members(self, weights, z):
+        """The same, for codes of shape (n_draws, n_members, n_rows, n_components)."""
+        outputs = self.decoder(weights["decoder"], rows_of_members(z))
+        locations, others = (
+            part.unflatten(1, (len(z), -1)).transpose(0, 1) for part in outputs
+        )
+        return self.likelihood(locations, others, own_of_members(weights))
 
     def terms(self, weights, inputs, targets, observed, noise):
         """What the objectives are made of.
@@ -110,6 +127,7 @@ class Model:
         observed : Tensor of shape (n_rows, n_features) or None
             1 for a cell that counts, 0 for a hole. None: there are no holes.
         noise : Tensor of shape (n_draws, n_rows, n_components)
+            Of an ensemble, all have a dimension of members before that of rows.
 
         Returns
         -------
@@ -170,6 +188,16 @@ class Model:
             -input_mean @ matrix,
             self.posterior.start(scale),
         )
+
+
+def rows_of_members(z):
+    """Codes (n_draws, n_members, n_rows, .) as (n_members, n_draws * n_rows, .)."""
+    return z.transpose(0, 1).flatten(1, 2)
+
+
+def own_of_members(weights):
+    """The likelihood's own weights of each member, to be broadcast over its rows."""
+    return {name: own.unsqueeze(1) for name, own in weights["likelihood"].items()}
 
 
 def _fill(weights, values):

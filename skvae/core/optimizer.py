@@ -24,9 +24,11 @@ class Adam:
 
     Parameters
     ----------
-    n_weights : int
+    shape : tuple of int
+        Of the weights: (n_weights,), or (n_members, n_weights) of an ensemble, whose
+        members have a length of gradient each.
     device : torch.device
-    moments : Tensor of shape (2, n_weights) or None, default=None
+    moments : Tensor of shape (2, *shape) or None, default=None
         First and second moment to go on from; zeros by default.
     n_steps : int, default=0
         Number of updates behind the moments.
@@ -40,16 +42,16 @@ class Adam:
     for the shortening.
     """
 
-    def __init__(self, n_weights, device, moments=None, n_steps=0, length=0.0):
+    def __init__(self, shape, device, moments=None, n_steps=0, length=0.0):
         if moments is None:
-            moments = torch.zeros((2, n_weights), dtype=torch.float32, device=device)
+            moments = torch.zeros((2, *shape), dtype=torch.float32, device=device)
         self.moments = moments
         self.n_steps = n_steps
-        self.length = moments.new_full((), length)
+        self.length = moments.new_full((*shape[:-1], 1), length)
         self._counter = moments.new_full((), float(n_steps))
 
     def step(self, weights, gradient, learning_rate):
-        """Move the weights against the gradient, both of shape (n_weights,)."""
+        """Move the weights against the gradient, both of the shape of the weights."""
         self._shorten(gradient)
         self.n_steps += 1
         if hasattr(torch, "_fused_adam_"):
@@ -58,7 +60,7 @@ class Adam:
             self._plain_step(weights, gradient, learning_rate)
 
     def _shorten(self, gradient):
-        length = gradient.norm()
+        length = gradient.norm(dim=-1, keepdim=True)
         usual = torch.where(self.length > 0, self.length, length)
         kept = torch.minimum(length, _LONGEST * usual)
         # A gradient of zeros has no length to divide by, and stays as it is.

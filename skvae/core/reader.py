@@ -49,50 +49,64 @@ class Reader:
         return bool(self._wide)
 
     def __call__(self, weights, raw):
-        """Rows for the encoder, of shape (n_rows, n_outputs)."""
-        if raw.shape[1] == self._n_numbers:
+        """Rows for the encoder, of shape (n_rows, n_outputs).
+
+        Of each member of an ensemble where weights and rows have a further dimension in
+        front.
+        """
+        if raw.shape[-1] == self._n_numbers:
             return raw
         parts = [self.first(raw)]
         if self._wide:
-            wide = raw[:, raw.shape[1] - len(self._wide) :]
-            index, known = _positions(wide, self._wide)
-            vectors = weights["embedding"][index.clamp_min(0)]
-            parts.append((vectors * known.unsqueeze(-1)).flatten(1))
-        parts.append(raw[:, self._n_first : self._n_numbers])
-        return torch.cat(parts, 1)
+            places, known = self._places(weights["embedding"], raw)
+            vectors = weights["embedding"][places]
+            parts.append((vectors * known.unsqueeze(-1)).flatten(-2))
+        parts.append(raw[..., self._n_first : self._n_numbers])
+        return torch.cat(parts, -1)
 
     def first(self, raw):
         """The first numbers and the one-hot vectors: what needs no weights."""
-        numbers = raw[:, : self._n_first]
+        numbers = raw[..., : self._n_first]
         if not self._narrow:
             return numbers
-        codes = raw[:, self._n_numbers : self._n_numbers + len(self._narrow)]
-        return torch.cat([numbers, self._one_hot(codes)], 1)
+        codes = raw[..., self._n_numbers : self._n_numbers + len(self._narrow)]
+        return torch.cat([numbers, self._one_hot(codes)], -1)
 
     def backward(self, gradients, raw, gradient):
         """Write the gradients of the weights, given that of the rows."""
         n_last = self._n_numbers - self._n_first
         width = _EMBEDDING_WIDTH * len(self._wide)
-        end = gradient.shape[1] - n_last
-        vectors = gradient[:, end - width : end].reshape(-1, _EMBEDDING_WIDTH)
-        wide = raw[:, raw.shape[1] - len(self._wide) :]
-        index, known = _positions(wide, self._wide)
-        vectors = vectors * known.reshape(-1, 1)
+        end = gradient.shape[-1] - n_last
+        places, known = self._places(gradients["embedding"], raw)
+        vectors = gradient[..., end - width : end].unflatten(
+            -1, (len(self._wide), _EMBEDDING_WIDTH)
+        )
+        vectors = vectors * known.unsqueeze(-1)
         gradients["embedding"].zero_()
-        gradients["embedding"].index_add_(0, index.clamp_min(0).reshape(-1), vectors)
+        gradients["embedding"].index_put_(places, vectors, accumulate=True)
 
     def start(self, weights, generator):
         """Unit-variance vectors, in place."""
         for tensor in weights.values():
             tensor.normal_(generator=generator)
 
+    def _places(self, embedding, raw):
+        """Indices of the vector that each wide column has, and whether it has any."""
+        wide = raw[..., raw.shape[-1] - len(self._wide) :]
+        index, known = _positions(wide, self._wide)
+        index = index.clamp_min(0)
+        if embedding.ndim == 2:
+            return (index,), known
+        members = torch.arange(len(embedding), device=index.device).view(-1, 1, 1)
+        return (members, index), known
+
     def _one_hot(self, codes):
         n_outputs = sum(self._narrow)
         index, known = _positions(codes, self._narrow)
-        spread = codes.new_zeros((len(codes), n_outputs + 1))
+        spread = codes.new_zeros((*codes.shape[:-1], n_outputs + 1))
         # What has no level goes to a last column, which is left out.
         index = torch.where(known, index, n_outputs)
-        return spread.scatter_(1, index, 1.0)[:, :n_outputs]
+        return spread.scatter_(-1, index, 1.0)[..., :n_outputs]
 
 
 def _positions(codes, n_levels):

@@ -33,14 +33,18 @@ class ShuffledRows:
     batch_size : int
         Chunks are multiples of it.
     device : torch.device
+    n_members : int or None, default=None
+        Of an ensemble: each has the rows of a chunk in an order of its own, along a
+        dimension before that of the rows.
     """
 
-    def __init__(self, X, rows, encode, rng, batch_size, device):
+    def __init__(self, X, rows, encode, rng, batch_size, device, n_members=None):
         self._X = X
         self._rows = rows
         self._encode = encode
         self._rng = rng
         self._device = device
+        self._n_members = n_members
         chunk_rows = min(_CHUNK_ROWS, _CHUNK_ENTRIES // X.shape[1])
         self._chunk_rows = batch_size * max(1, chunk_rows // batch_size)
         self._in_memory = None
@@ -49,12 +53,25 @@ class ShuffledRows:
 
     def __call__(self):
         if self._in_memory is not None:
-            order = torch.from_numpy(self._rng.permutation(len(self._rows)))
-            yield select(self._in_memory, order.to(self._device))
+            yield self._shuffled(self._in_memory)
             return
         order = self._order()
         for start in range(0, len(order), self._chunk_rows):
-            yield self._read(order[start : start + self._chunk_rows])
+            chunk = self._read(order[start : start + self._chunk_rows])
+            yield chunk if self._n_members is None else self._shuffled(chunk)
+
+    def _shuffled(self, tensors):
+        """Rows in random order, or in one for each member."""
+        n_rows, n_members = len(tensors[0]), self._n_members
+        orders = [self._rng.permutation(n_rows) for _ in range(n_members or 1)]
+        order = torch.from_numpy(np.concatenate(orders)).to(self._device)
+        shuffled = select(tensors, order)
+        if n_members is None:
+            return shuffled
+        return tuple(
+            None if part is None else part.unflatten(0, (n_members, n_rows))
+            for part in shuffled
+        )
 
     def _order(self):
         if not is_memmap(self._X):

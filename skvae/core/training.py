@@ -168,6 +168,7 @@ class _Best:
     """The best weights that a look has found, and how long ago."""
 
     def __init__(self, flat, plan):
+        #: Of one model, or of one member of an ensemble.
         self._flat = flat
         self._tolerance = plan.tolerance
         self._patience = plan.patience
@@ -199,18 +200,21 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
     Parameters
     ----------
     model : Model
-    flat : Tensor of shape (n_weights,)
+    flat : Tensor of shape (n_weights,) or (n_members, n_weights)
         Float32. Training begins there; at every record it holds the averaged weights.
+        The members of an ensemble take each step at once, and each as if it were alone.
     chunks : callable
         Called with nothing at the start of an epoch: an iterator of (inputs, targets,
-        observed) that together hold every row once, in random order.
+        observed) that together hold every row once, in random order; once for each
+        member, along a dimension in front.
     plan : Plan
     objective : callable
         From `Terms` and the weight of the divergence to a number.
     generator : torch.Generator
         On the device of `flat`.
     held_out : HeldOut or None, default=None
-        With it, training stops early, and the best weights are restored at the end.
+        With it, training stops early, and the best weights are restored at the end:
+        each member's own, once no member gets better any more.
     adam : Adam or None, default=None
         To go on with the moments of earlier steps.
 
@@ -224,13 +228,14 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
         If the loss is not finite at a record, or at the end far above the start.
     """
     moving = flat.clone()
-    adam = adam or Adam(len(flat), flat.device)
-    averaged = model.views(flat)
+    adam = adam or Adam(flat.shape, flat.device)
+    members = [flat] if flat.ndim == 1 else list(flat)
+    averaged = [model.views(member) for member in members]
     if backward.covers(model, objective):
         differentiate = backward.Backward(model, objective, moving)
     else:
         differentiate = _Autograd(model, moving, objective)
-    best = _Best(flat, plan)
+    best = [_Best(member, plan) for member in members]
     look_every = _steps_between_looks(plan, held_out)
     step = 0
     probe = None
@@ -238,7 +243,7 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
         for epoch in range(1, plan.max_epochs + 1):
             total, n_seen = flat.new_zeros(()), 0
             for batch in _batches(model, chunks, plan, generator):
-                n_rows = len(batch[0])
+                n_rows = batch[0].shape[-2]
                 if probe is None:
                     probe = _Probe(model, objective, plan.beta, batch)
                     probe.begin(averaged)
@@ -250,10 +255,11 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
                 step += 1
                 looks = step >= plan.warm_up_steps and step % look_every == 0
                 if held_out is not None and (looks or step == plan.n_steps):
-                    score = held_out.score(averaged)
+                    scores = [held_out.score(weights) for weights in averaged]
+                    score = sum(scores) / len(scores)
                     record = Record(epoch, step, False, float(total) / n_seen, score)
                     _check(record)
-                    exhausted = best.update(score)
+                    exhausted = _update(best, scores)
                     if exhausted:
                         probe.check(averaged, record)
                     yield record._replace(epoch_ended=exhausted)
@@ -265,7 +271,14 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
                 probe.check(averaged, record)
             yield record
     finally:
-        best.restore()
+        for member in best:
+            member.restore()
+
+
+def _update(best, scores):
+    """Take note of a look; return whether every member's patience is at its end."""
+    exhausted = [member.update(s) for member, s in zip(best, scores, strict=True)]
+    return all(exhausted)
 
 
 class _Probe:
@@ -276,7 +289,13 @@ class _Probe:
     """
 
     def __init__(self, model, objective, beta, batch):
-        self._batch = [None if part is None else part.clone() for part in batch]
+        *rows, noise = batch
+        if noise.ndim == 4:  # one member's batch will do for all
+            rows = [None if part is None else part[0] for part in rows]
+            noise = noise[:, 0]
+        self._batch = [
+            None if part is None else part.clone() for part in (*rows, noise)
+        ]
         self._model, self._objective, self._beta = model, objective, beta
 
     def _loss(self, weights):
@@ -284,15 +303,17 @@ class _Probe:
             terms = self._model.terms(weights, *self._batch)
             return float(self._objective(terms, self._beta))
 
-    def begin(self, weights):
+    def begin(self, members):
         """Take the loss at the start."""
-        self._most = _WORST_RATIO * max(1.0, abs(self._loss(weights)))
+        losses = [abs(self._loss(weights)) for weights in members]
+        self._most = _WORST_RATIO * max(1.0, *losses)
 
-    def check(self, weights, record):
-        """Raise if the loss is now out of all proportion."""
-        loss = self._loss(weights)
-        if not loss <= self._most:
-            raise Divergence(f"loss {loss:.3g} after epoch {record.epoch}")
+    def check(self, members, record):
+        """Raise if the loss of a member is now out of all proportion."""
+        for weights in members:
+            loss = self._loss(weights)
+            if not loss <= self._most:
+                raise Divergence(f"loss {loss:.3g} after epoch {record.epoch}")
 
 
 def _steps_between_looks(plan, held_out):
@@ -309,12 +330,12 @@ def _steps_between_looks(plan, held_out):
 def _batches(model, chunks, plan, generator):
     """Slices of the chunks, with the noise of a chunk drawn at once."""
     for chunk in chunks():
-        n_rows = len(chunk[0])
-        shape = (plan.n_draws, n_rows, model.n_components)
+        *members, n_rows, _ = chunk[0].shape
+        shape = (plan.n_draws, *members, n_rows, model.n_components)
         noise = model.posterior.noise(shape, generator)
         for start in range(0, n_rows, plan.rows_per_step):
-            rows = slice(start, start + plan.rows_per_step)
-            yield *select(chunk, rows), noise[:, rows]
+            rows = (..., slice(start, start + plan.rows_per_step), slice(None))
+            yield *select(chunk, rows), noise[rows]
 
 
 class _Autograd:
@@ -323,6 +344,8 @@ class _Autograd:
     def __init__(self, model, flat, objective):
         self._model = model
         self._objective = objective
+        self._is_ensemble = flat.ndim == 2
+        self._n_members = len(flat) if self._is_ensemble else 1
         # Leaves that share the flat vector's memory.
         self._weights = {
             part: {name: view.detach().requires_grad_() for name, view in views.items()}
@@ -334,8 +357,10 @@ class _Autograd:
         with torch.enable_grad():
             terms = self._model.terms(self._weights, *batch)
             loss = self._objective(terms, beta)
-            gradients = torch.autograd.grad(loss, self._leaves)
-        return loss.detach(), torch.cat([part.reshape(-1) for part in gradients])
+            # The sum over members of their means over rows.
+            gradients = torch.autograd.grad(loss * self._n_members, self._leaves)
+        whole = [part.flatten(int(self._is_ensemble)) for part in gradients]
+        return loss.detach(), torch.cat(whole, -1)
 
 
 def _check(record):

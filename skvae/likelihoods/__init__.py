@@ -11,7 +11,7 @@ from skvae.likelihoods.base import Likelihood, LinearStart
 from skvae.likelihoods.bernoulli import Bernoulli
 from skvae.likelihoods.blocks import Blocks
 from skvae.likelihoods.counts import NegativeBinomial, Poisson
-from skvae.likelihoods.gaussian import Gaussian, LogNormal
+from skvae.likelihoods.gaussian import Gaussian, LogNormal, StudentT
 from skvae.likelihoods.levels import Binned, Categorical, Identifier, Ordinal
 
 __all__ = [
@@ -27,11 +27,13 @@ __all__ = [
     "NegativeBinomial",
     "Ordinal",
     "Poisson",
+    "StudentT",
 ]
 
 #: What a name may stand for.
 FAMILIES = {
     "gaussian": Gaussian,
+    "student_t": StudentT,
     "log_normal": LogNormal,
     "binned": Binned,
     "bernoulli": Bernoulli,

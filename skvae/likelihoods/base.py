@@ -60,6 +60,11 @@ class Likelihood(Settings):
         """Shapes of the likelihood's own weights, by name."""
         return {}
 
+    @property
+    def robust(self):
+        """The family with heavier tails that reads the same outputs; else itself."""
+        return self
+
     def impossible(self, values):
         """Mask of the values that the likelihood cannot have produced.
 
@@ -117,6 +122,9 @@ class Likelihood(Settings):
 
     def value_and_gradient(self, locations, others, own, targets, observed):
         """Log-probabilities of rows, and the gradients of their sum.
+
+        Of the rows of several members of an ensemble where all have a further dimension
+        in front.
 
         By automatic differentiation of the head alone; a family whose gradient is a
         line of algebra writes it out.

@@ -37,6 +37,10 @@ class Blocks:
     def n_inputs(self, n_features):
         return sum(family.n_inputs(n) for family, n in self._parts)
 
+    @property
+    def robust(self):
+        return Blocks([(family.robust, n) for family, n in self._parts])
+
     def indicators(self):
         """Of each input, whether it is 1 for one level and 0 for the others."""
         return [

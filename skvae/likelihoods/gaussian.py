@@ -1,4 +1,4 @@
-"""The normal likelihood: numbers with symmetric noise, and logarithms of such."""
+"""The normal likelihood and its relatives: heavier tails, and logarithms."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from skvae.likelihoods.base import Likelihood, LinearStart
 
-__all__ = ["Gaussian", "LogNormal"]
+__all__ = ["Gaussian", "LogNormal", "StudentT"]
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -66,6 +66,10 @@ class Gaussian(Likelihood):
             raise ValueError(
                 f"floor of Gaussian must be a positive float, got {self.floor!r}"
             )
+
+    @property
+    def robust(self):
+        return StudentT(self.scale, self.floor)
 
     @property
     def known_variance(self):
@@ -123,10 +127,11 @@ class Gaussian(Likelihood):
             d_scale = squares.mul_(inverse)
             return log_prob, d_locations, d_scale.mul_(others.sigmoid()), {}
         raw_scale = own["raw_scale"]
-        total = squares.sum(0).mul_(inverse)
+        total = squares.sum(-2, keepdim=True).mul_(inverse)
         if self.scale == "shared":
-            total = total.sum(0, keepdim=True)
-        return log_prob, d_locations, others, {"raw_scale": total * raw_scale.sigmoid()}
+            total = total.sum(-1, keepdim=True)
+        gradient = total.view_as(raw_scale) * raw_scale.sigmoid()
+        return log_prob, d_locations, others, {"raw_scale": gradient}
 
     def _above_floor(self, raw_scale):
         # softplus grows linearly, so no finite output of the decoder overflows.
@@ -149,6 +154,84 @@ class GaussianColumns(NamedTuple):
             mean.shape, generator=generator, dtype=mean.dtype, device=mean.device
         )
         return mean + self.scale * noise
+
+
+@dataclass(frozen=True)
+class StudentT(Gaussian):
+    """Student's t distribution of each column around the decoder's mean.
+
+    A cell far out costs the logarithm of its distance, and not the square.
+
+    Parameters
+    ----------
+    scale : float or {"shared", "feature", "conditional"}, default="conditional"
+        Scale of the noise, in units of the standardised columns: see `Gaussian`. The
+        standard deviation is sqrt(df / (df - 2)) times as large.
+    floor : float, default=0.05
+        Lower bound of a learned scale, in units of the standardised columns.
+    df : float, default=4.0
+        Degrees of freedom, above 2: the fewer, the heavier the tails.
+
+    Raises
+    ------
+    ValueError
+        If `df` is not above 2, and as `Gaussian` does.
+
+    References
+    ----------
+    K. L. Lange, R. J. A. Little and J. M. G. Taylor, "Robust statistical modeling using
+    the t distribution", JASA 84 (1989).
+
+    Examples
+    --------
+    >>> from skvae.likelihoods import StudentT
+    >>> StudentT("feature")
+    StudentT(scale='feature', floor=0.05, df=4.0)
+    """
+
+    df: float = 4.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not (isinstance(self.df, Real) and 2 < self.df < math.inf):
+            raise ValueError(f"df of StudentT must be a float above 2, got {self.df!r}")
+
+    @property
+    def robust(self):
+        return self
+
+    def __call__(self, locations, others, own):
+        return StudentTColumns(*super().__call__(locations, others, own), self.df)
+
+    value_and_gradient = Likelihood.value_and_gradient
+
+
+class StudentTColumns(NamedTuple):
+    """Independent columns with Student-t noise."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+    df: float
+
+    def log_prob(self, targets):
+        standardized = (targets - self.mean) / self.scale
+        tails = torch.log1p(standardized.square() / self.df) * (-0.5 * (self.df + 1))
+        return tails - self.scale.log() + self._log_constant
+
+    @property
+    def _log_constant(self):
+        half = self.df / 2
+        at_half = math.lgamma(half + 0.5) - math.lgamma(half)
+        return at_half - 0.5 * math.log(self.df * math.pi)
+
+    def sample(self, generator):
+        mean = self.mean
+        noise = torch.randn(
+            mean.shape, generator=generator, dtype=mean.dtype, device=mean.device
+        )
+        half = torch.full_like(mean, self.df / 2)
+        chi_squared = 2 * torch._standard_gamma(half, generator=generator)
+        return mean + self.scale * noise * (self.df / chi_squared).sqrt()
 
 
 @dataclass(frozen=True)
@@ -181,6 +264,7 @@ class LogNormal(Gaussian):
 
     codec: ClassVar[str] = "positive"
     support: ClassVar[str] = "the positive numbers"
+    robust = Likelihood.robust
 
     def impossible(self, values):
         return values <= 0

@@ -274,16 +274,16 @@ class Ordinal(_Levels):
         return LevelColumns(self._log_probabilities(locations, own), self.n_levels)
 
     def _log_probabilities(self, locations, own):
-        raw = own["raw_thresholds"].split([n - 1 for n in self.n_levels])
+        raw = own["raw_thresholds"].split([n - 1 for n in self.n_levels], -1)
         columns = []
         for j, thresholds in enumerate(raw):
             location = locations[..., j : j + 1]
-            if not len(thresholds):
+            if not thresholds.shape[-1]:
                 columns.append(0 * location)
                 continue
-            gaps = functional.softplus(thresholds[1:]) + _LEAST_GAP
-            steps = torch.cat([thresholds[:1], gaps])
-            columns.append(_between(steps.cumsum(0) - location, gaps))
+            gaps = functional.softplus(thresholds[..., 1:]) + _LEAST_GAP
+            steps = torch.cat([thresholds[..., :1], gaps], -1)
+            columns.append(_between(steps.cumsum(-1) - location, gaps))
         return torch.cat(columns, -1)
 
 

@@ -110,5 +110,5 @@ def test_score_is_the_log_mean_exp_of_the_weights_in_any_chunks():
     log_w, *_ = evaluation.log_weights(model, weights, (X, X, None), noise)
     expected = (torch.logsumexp(log_w, 0) - math.log(64)).repeat(40)
     found = evaluation.score(model, weights, (many, many, None), 64)
-    np.testing.assert_allclose(found.log_likelihood, expected, rtol=1e-12)
+    np.testing.assert_allclose(found.total, expected, rtol=1e-12)
     assert found.features is None

@@ -14,7 +14,7 @@ def gradients(n_steps=20):
 
 def test_fused_and_plain_steps_agree_with_torch():
     weights, plain, theirs = torch.zeros(7), torch.zeros(7), torch.zeros(7)
-    fused_adam, plain_adam = Adam(7, CPU), Adam(7, CPU)
+    fused_adam, plain_adam = Adam((7,), CPU), Adam((7,), CPU)
     reference = torch.optim.Adam([theirs.requires_grad_()], lr=0.01)
     for gradient in gradients():
         fused_adam.step(weights, gradient.clone(), 0.01)
@@ -32,12 +32,12 @@ def test_fused_and_plain_steps_agree_with_torch():
 
 def test_going_on_from_moments_is_going_on():
     whole, first, second = torch.zeros(7), torch.zeros(7), None
-    adam, before = Adam(7, CPU), Adam(7, CPU)
+    adam, before = Adam((7,), CPU), Adam((7,), CPU)
     for gradient in gradients():
         adam.step(whole, gradient.clone(), 0.01)
     for gradient in gradients()[:10]:
         before.step(first, gradient.clone(), 0.01)
-    after = Adam(7, CPU, before.moments, before.n_steps, float(before.length))
+    after = Adam((7,), CPU, before.moments, before.n_steps, float(before.length))
     second = first.clone()
     for gradient in gradients()[10:]:
         after.step(second, gradient.clone(), 0.01)
@@ -45,7 +45,7 @@ def test_going_on_from_moments_is_going_on():
 
 
 def test_an_outlying_gradient_is_shortened():
-    adam = Adam(7, CPU)
+    adam = Adam((7,), CPU)
     ordinary = torch.ones(7)
     for _ in range(5):
         adam.step(torch.zeros(7), ordinary.clone(), 0.01)
@@ -55,7 +55,7 @@ def test_an_outlying_gradient_is_shortened():
 
 
 def test_a_gradient_of_zeros_does_not_stop_the_next():
-    adam = Adam(7, CPU)
+    adam = Adam((7,), CPU)
     adam.step(torch.zeros(7), torch.zeros(7), 0.01)
     gradient = torch.ones(7)
     adam.step(torch.zeros(7), gradient, 0.01)
