@@ -6,9 +6,20 @@ __version__ = "0.1.0"
 
 #: Where the public names are. Lazily (PEP 562): importing the package must not import
 #: torch.
-_PLACES = {"VAEImputer": "skvae.imputer", "VAETransformer": "skvae.transformer"}
+_PLACES = {
+    "FeatureScoreDisplay": "skvae.display",
+    "VAEImputer": "skvae.imputer",
+    "VAEOutlierDetector": "skvae.outlier",
+    "VAETransformer": "skvae.transformer",
+}
 
-__all__ = ["VAEImputer", "VAETransformer", "__version__"]
+__all__ = [
+    "FeatureScoreDisplay",
+    "VAEImputer",
+    "VAEOutlierDetector",
+    "VAETransformer",
+    "__version__",
+]
 
 
 def __getattr__(name):

@@ -295,10 +295,10 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     def _named(self, contributions, X, last):
         """What features and the rest contribute, in the container that is asked for."""
         layout = self._state["table"]["layout"]
-        if layout["container"] == "array":
-            labels = [f"x{j}" for j in range(self.n_features_in_)]
-        else:
-            labels = frames.column_labels(layout, self.n_features_in_)
+        labels = [
+            label if isinstance(label, str) else f"x{label}"
+            for label in frames.column_labels(layout, self.n_features_in_)
+        ]
         while last in labels:
             last += "_"
         return in_container(self, contributions, X, [*labels, last])

@@ -22,6 +22,8 @@ from skvae.table import TableEncoder, chunks
 __all__ = ["FittedModel", "build_model", "member_states"]
 
 _ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 4_096, 1_000_000
+#: Times that a cell left out is filled in by the others, each from the last.
+_FILLINGS = 4
 #: Rows from which the divergence per component is averaged.
 _SUMMARY_ROWS = 10_000
 
@@ -172,6 +174,46 @@ class FittedModel:
         features = self.table.by_column(features.numpy(force=True))
         features = features + self.table.log_jacobian(X)
         return np.column_stack([features, code.numpy(force=True)])
+
+    def conditionals(self, X, n_draws):
+        """log p of each cell given the others of its row, (n_samples, n_features).
+
+        In nats, in the units of X; NaN for a hole. The likelihood without a cell is the
+        greater of two lower bounds: by the code of the whole row, and by that of the
+        row with the cell filled in by the others.
+        """
+        blocks = []
+        for rows in self._read(X):
+            rows = rows.astype(np.result_type(rows.dtype, np.float32))
+            parts = evaluation.without_each(
+                self.model, self.weights, self._tensors(rows), n_draws
+            )
+            whole, without = (part.double().numpy(force=True) for part in parts)
+            without = self.table.by_column(without)
+            for j in np.flatnonzero(~np.isnan(rows).all(axis=0)):
+                filled = self._without(rows, j, n_draws)
+                without[:, j] = np.maximum(without[:, j], filled)
+            conditionals = whole[:, None] - without + self.table.log_jacobian(rows)
+            blocks.append(np.where(np.isnan(rows), np.nan, conditionals))
+        return np.concatenate(blocks)
+
+    def _without(self, X, j, n_draws):
+        """Log-likelihood of targets but those of a column, by codes without it."""
+        hole = X.copy()
+        hole[:, j] = np.nan
+        filled = hole
+        for _ in range(_FILLINGS):
+            inputs = self._tensors(filled)[0]
+            code = evaluation.codes(self.model, self.weights, inputs).mean
+            means = self._decode(code).mean.numpy(force=True)
+            filled = hole.copy()
+            filled[:, j] = self.table.points(means, modes=True)[:, j]
+        _, targets, observed = self._tensors(hole)
+        rows = self._tensors(filled)[0], targets, observed
+        scores = evaluation.score(
+            self.model, self.weights, rows, n_draws, defended=False
+        )
+        return scores.total.double().numpy(force=True)
 
     def errors_by_feature(self, X):
         """How far the decoder's mean at the code is from each cell.

@@ -49,15 +49,16 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         Overrides `hidden_layer_sizes` and `activation`, for example
         ``skvae.networks.MLP((64, 32), linear_path=False)``.
     likelihood : str, settings object, dict or list, default="auto"
-        p(x|z): "gaussian", "log_normal", "binned", "bernoulli", "ordinal", "poisson",
-        "negative_binomial" or "categorical", or an object of `skvae.likelihoods` such
-        as ``Gaussian("shared")``, for all columns; a dict by column; or a list of
-        (likelihood, columns). "auto", also for columns that a dict or list leaves out:
-        columns of a numeric array are Gaussian (Bernoulli where it is boolean); those
-        of data frames and object arrays are judged one by one. Labels are categorical,
-        ordinal where the dtype has an order, Bernoulli where they are two; numbers with
-        two whole values are Bernoulli; whole numbers, and numbers of which one value
-        fills a tenth of the cells, are binned from 1,000 cells up; others are Gaussian.
+        p(x|z): "gaussian", "student_t", "log_normal", "binned", "bernoulli", "ordinal",
+        "poisson", "negative_binomial" or "categorical", or an object of
+        `skvae.likelihoods` such as ``Gaussian("shared")``, for all columns; a dict by
+        column; or a list of (likelihood, columns). "auto", also for columns that a dict
+        or list leaves out: columns of a numeric array are Gaussian (Bernoulli where it
+        is boolean); those of data frames and object arrays are judged one by one.
+        Labels are categorical, ordinal where the dtype has an order, Bernoulli where
+        they are two; numbers with two whole values are Bernoulli; whole numbers, and
+        numbers of which one value fills a tenth of the cells, are binned from 1,000
+        cells up; others are Gaussian.
     handle_unknown : {"error", "missing"}, default="error"
         What becomes, after fit, of values that are none of their column's levels.
         "missing" makes them holes.

@@ -8,7 +8,7 @@ import pytest
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvae import VAETransformer
+from skvae import VAEOutlierDetector, VAETransformer
 
 FURTHER_CHECKS = [
     "check_dataframe_column_names_consistency",
@@ -23,17 +23,26 @@ FURTHER_CHECKS = [
     "check_param_validation",
 ]
 
+#: Those of the checks above for estimators that do not transform.
+FURTHER_CHECKS_OF_A_DETECTOR = [
+    "check_dataframe_column_names_consistency",
+    "check_param_validation",
+]
+
 ESTIMATORS = [
     VAETransformer(max_iter=5),
     VAETransformer(max_iter=5, hidden_layer_sizes=(), likelihood="gaussian"),
+    VAEOutlierDetector(max_iter=5),
+    VAEOutlierDetector(max_iter=5, novelty=True),
 ]
 
 # Run in a process of its own: the array API must be asked for before scipy is imported.
 WITH_ARRAY_API = """
 from sklearn.utils.estimator_checks import check_estimator
-from skvae import VAETransformer
-results = check_estimator(VAETransformer(max_iter=5), on_fail=None, on_skip=None)
-print(sorted({result["status"] for result in results}))
+from skvae import VAEOutlierDetector, VAETransformer
+for kind in (VAETransformer, VAEOutlierDetector):
+    results = check_estimator(kind(max_iter=5), on_fail=None, on_skip=None)
+    print(sorted({result["status"] for result in results}))
 """
 
 
@@ -48,7 +57,7 @@ def test_array_api():
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "['passed']"
+    assert done.stdout.splitlines() == ["['passed']"] * 2
 
 
 # scikit-learn's own checks fit on frames and go on with arrays.
@@ -59,5 +68,14 @@ def test_checks_beyond_check_estimator(name):
     getattr(estimator_checks, name)("VAETransformer", VAETransformer(max_iter=5))
 
 
-def test_the_model_is_deterministic_by_tag():
-    assert not VAETransformer().__sklearn_tags__().non_deterministic
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.filterwarnings("ignore:X has feature names, but")
+@pytest.mark.parametrize("name", FURTHER_CHECKS_OF_A_DETECTOR)
+def test_checks_beyond_check_estimator_of_a_detector(name):
+    detector = VAEOutlierDetector(max_iter=5)
+    getattr(estimator_checks, name)("VAEOutlierDetector", detector)
+
+
+@pytest.mark.parametrize("kind", [VAETransformer, VAEOutlierDetector])
+def test_the_model_is_deterministic_by_tag(kind):
+    assert not kind().__sklearn_tags__().non_deterministic

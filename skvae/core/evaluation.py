@@ -15,7 +15,16 @@ from skvae.core.draws import shared_uniforms
 from skvae.core.rows import split
 from skvae.objectives import Terms
 
-__all__ = ["Scores", "bound", "codes", "expected", "log_weights", "redrawn", "score"]
+__all__ = [
+    "Scores",
+    "bound",
+    "codes",
+    "expected",
+    "log_weights",
+    "redrawn",
+    "score",
+    "without_each",
+]
 
 #: Draws times rows in one pass, what a processor's cache holds, and how many outputs of
 #: the decoder they may amount to.
@@ -53,7 +62,7 @@ class Weighted(NamedTuple):
     columns: object  # p(x|z)
 
 
-def log_weights(model, weights, rows, noise):
+def log_weights(model, weights, rows, noise, defended=True):
     """Log importance weights, and what they are made of.
 
     The mean of the log weights over draws is the evidence lower bound, their
@@ -64,6 +73,8 @@ def log_weights(model, weights, rows, noise):
     rows : tuple of Tensor
         Inputs, targets and observed, as `core.rows` gives them.
     noise : Tensor of shape (n_draws, n_rows or 1, n_components)
+    defended : bool, default=True
+        Whether some of the draws for rows with holes are from the standard normal.
 
     Returns
     -------
@@ -74,7 +85,7 @@ def log_weights(model, weights, rows, noise):
         posterior = model.encode(weights, inputs)
         z = posterior.rsample(noise)
         log_q = posterior.log_prob(z)
-        if observed is not None:
+        if observed is not None and defended:
             z, log_q = _defended(posterior, z, log_q, observed, noise)
         columns = model.decode(weights, z)
         features = columns.log_prob(targets)
@@ -117,7 +128,7 @@ def rows_per_pass(model, n_draws):
     return max(1, terms // n_draws)
 
 
-def score(model, weights, rows, n_draws, by_feature=False):
+def score(model, weights, rows, n_draws, by_feature=False, defended=True):
     """Importance-weighted log-likelihood of rows.
 
     Parameters
@@ -128,6 +139,8 @@ def score(model, weights, rows, n_draws, by_feature=False):
         The more, the tighter the bound on log p(x).
     by_feature : bool, default=False
         Whether to split the score over features as well.
+    defended : bool, default=True
+        See `log_weights`.
 
     Returns
     -------
@@ -141,7 +154,7 @@ def score(model, weights, rows, n_draws, by_feature=False):
     noise = shared_noise(model, n_draws, rows[0])
     log_likelihood, by_columns = [], []
     for few in split(rows, rows_per_pass(model, n_draws)):
-        log_w, features, *_ = log_weights(model, weights, few, noise)
+        log_w, features, *_ = log_weights(model, weights, few, noise, defended)
         log_likelihood.append(torch.logsumexp(log_w, 0) - math.log(n_draws))
         if by_feature:
             share = torch.softmax(log_w, 0).unsqueeze(-1)
@@ -149,6 +162,26 @@ def score(model, weights, rows, n_draws, by_feature=False):
     return Scores(
         torch.cat(log_likelihood), torch.cat(by_columns) if by_feature else None
     )
+
+
+def without_each(model, weights, rows, n_draws):
+    """Log-likelihood of rows, and of each row without each of its cells.
+
+    Both by draws from the encoder's posterior given the whole row.
+
+    Returns
+    -------
+    whole : Tensor of shape (n_rows,)
+    without : Tensor of shape (n_rows, n_features)
+        Lower bounds in expectation, loose where the cell misleads the encoder.
+    """
+    noise = shared_noise(model, n_draws, rows[0])
+    whole, without = [], []
+    for few in split(rows, rows_per_pass(model, n_draws)):
+        log_w, features, *_ = log_weights(model, weights, few, noise)
+        whole.append(torch.logsumexp(log_w, 0))
+        without.append(torch.logsumexp(log_w.unsqueeze(-1) - features, 0))
+    return torch.cat(whole) - math.log(n_draws), torch.cat(without) - math.log(n_draws)
 
 
 def bound(model, weights, rows, n_draws, with_code=True):

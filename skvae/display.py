@@ -1,0 +1,485 @@
+"""FeatureScoreDisplay: why is this row an outlier? A picture of score_features."""
+
+from numbers import Integral, Number
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import is_outlier_detector
+from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_is_fitted
+
+from skvae import frames
+from skvae.labels import is_hole
+
+__all__ = ["FeatureScoreDisplay"]
+
+#: Vermillion and blue of Okabe and Ito, which nobody mixes up.
+_LOWERS, _RAISES = "#D55E00", "#0072B2"
+#: Inches: the width of the bars' place, to which that of the names is added; the height
+#: of a bar, and of what stands above and below the bars.
+_WIDTH, _BAR, _AROUND = 5.2, 0.27, 0.8
+#: Letters of a tick label: of the column's name, and of the cell's value.
+_NAME, _VALUE = 30, 18
+#: Share of the range of the bars that is left on either side, for each letter and sign
+#: of their numbers.
+_LETTER = 0.022
+#: Numbers from here on are written with a power of ten.
+_LARGE = 1e7
+#: Rows of the reference that tell what is typical.
+_REFERENCE_ROWS = 200
+
+
+class FeatureScoreDisplay:
+    """Why rows score as they do, column by column.
+
+    A bar is what a column contributes to the score of a row, relative to what it does
+    in a typical row: contributions are log-densities in the units of X, so that every
+    column has a level of its own, and only the difference says anything. The columns
+    that lower the score most stand on top. The last bar makes the sum: all bars of a
+    row are its score less that of a typical row.
+
+    Of `VAEOutlierDetector` a bar says how likely the cell is given the others of its
+    row, against a typical cell of its column; a hole has none. The last one, "rest", is
+    what no cell tells by itself: that the row as a whole lies where few rows do, less
+    what cells that contradict one another say twice. Of
+    ``score_function="reconstruction_error"`` bars are the errors of the cells.
+
+    Of `VAETransformer` a bar is the expected log-density of the cell given the code,
+    less the median of its column, and the last one, "code", is what it costs that the
+    row as a whole lies where few rows do. Where one far cell takes the code along, much
+    of its cost is there, and the bar of its column is short, though mostly still the
+    first. A hole contributes 0. Its bar, drawn hatched, is therefore minus the median:
+    it says how the hole moved the score, not that the hole is odd.
+
+    Make one with `from_estimator`. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    contributions : array-like of shape (n_rows, n_features + 1)
+        What each column, and last all else, contribute to the score of each row to be
+        drawn, from `score_features`.
+    feature_names : sequence of length n_features
+        What the columns are called. Whole numbers are drawn as "column 0".
+    scores : array-like of shape (n_rows,)
+        The scores of these rows.
+    medians : array-like of shape (n_features + 1,) or None, default=None
+        What is subtracted: what each column, and all else, contribute to a typical
+        row's score. None stands for zeros.
+    values : ndarray of shape (n_rows, n_features) or None, default=None
+        The cells of these rows, for the tick labels. None leaves them out.
+    labels : sequence of length n_rows or None, default=None
+        What the rows are called. None counts them from 0.
+    unit : str or None, default="nats"
+        Unit of the score; None where it has none.
+    last : str, default="code"
+        What the last column of `contributions` is called.
+    relative_to : str or None, default=None
+        What the bars are relative to, as the label of the axis has it. None leaves
+        it out.
+
+    Attributes
+    ----------
+    relative_contributions : ndarray of shape (n_rows, n_features + 1)
+        The contributions less the medians.
+    bars_ : list of BarContainer
+        The bars of each row, from top to bottom: columns, the other columns, all else.
+    axes_ : ndarray of shape (n_rows,) of matplotlib Axes
+        One for each row.
+    ax_ : matplotlib Axes
+        The first of them.
+    figure_ : matplotlib Figure
+        The figure that holds them.
+
+    See Also
+    --------
+    VAEOutlierDetector.score_features : The numbers behind the picture.
+    VAETransformer.score_features : Likewise, of log p(x).
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from skvae import FeatureScoreDisplay, VAEOutlierDetector
+    >>> X = load_breast_cancer(as_frame=True).data
+    >>> X.loc[17, "mean smoothness"] *= 10  # somebody moved the point
+    >>> detector = VAEOutlierDetector(random_state=0).fit(X)
+    >>> display = FeatureScoreDisplay.from_estimator(detector, X, n_rows=1)
+    >>> display.labels
+    [17]
+    >>> print(display.ax_.get_yticklabels()[0].get_text())
+    mean smoothness = 1.17
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(
+        self,
+        contributions,
+        feature_names,
+        scores,
+        *,
+        medians=None,
+        values=None,
+        labels=None,
+        unit="nats",
+        last="code",
+        relative_to=None,
+    ):
+        self.contributions = contributions
+        self.feature_names = feature_names
+        self.scores = scores
+        self.medians = medians
+        self.values = values
+        self.labels = labels
+        self.unit = unit
+        self.last = last
+        self.relative_to = relative_to
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        *,
+        rows=None,
+        n_rows=3,
+        n_features=10,
+        reference=None,
+        ax=None,
+    ):
+        """Score rows with a fitted estimator, and draw some of them.
+
+        Contributions are computed for the rows that are drawn, and for 200 of the
+        reference at most.
+
+        Parameters
+        ----------
+        estimator : VAEOutlierDetector or VAETransformer
+            Fitted. Of a pipeline, give the last step, and the rows that it sees.
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            As in the `score_features` of the estimator. Nothing is changed.
+        rows : int, sequence of int or None, default=None
+            Positions of the rows to draw, from 0, in this order. None: those with the
+            lowest scores, the lowest first.
+        n_rows : int, default=3
+            How many rows None stands for, at most.
+        n_features : int, default=10
+            Columns with a bar of their own, at most. The remaining ones share one.
+        reference : array-like, sparse matrix or data frame of shape \
+                (n_reference, n_features) or None, default=None
+            For a transformer: rows whose medians say what is typical, such as those of
+            fit. Holes do not count, and of many rows 200 are taken, evenly spaced.
+            None is X. A detector takes none: it knows what is typical from its fit.
+        ax : matplotlib Axes or None, default=None
+            Where to draw, if it is one row; ``layout="constrained"`` gives the names of
+            columns the room that they need. None makes a figure with one axes a row.
+
+        Returns
+        -------
+        display : FeatureScoreDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If the estimator has no `score_features`, or rows are not whole numbers.
+        ValueError
+            If X has no such row, if there is nothing to compare the only row of X with,
+            if a detector is given a reference, or if `ax` is given for several rows.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_iris
+        >>> from skvae import FeatureScoreDisplay, VAETransformer
+        >>> X = load_iris(as_frame=True).data
+        >>> vae = VAETransformer(random_state=0).fit(X)
+        >>> figure, ax = plt.subplots(layout="constrained")
+        >>> display = FeatureScoreDisplay.from_estimator(vae, X, rows=41, ax=ax)
+        >>> display.relative_contributions.shape
+        (1, 5)
+        >>> plt.close(figure)
+        """
+        _pyplot()
+        if not hasattr(estimator, "score_features"):
+            raise TypeError(
+                f"{type(estimator).__name__} has no score_features, which "
+                "VAEOutlierDetector and VAETransformer have. Of a pipeline, give the "
+                "last step, and the rows that it sees."
+            )
+        check_is_fitted(estimator)
+        check_scalar(n_rows, "n_rows", Integral, min_val=1)
+        check_scalar(n_features, "n_features", Integral, min_val=1)
+        rows = None if rows is None else _positions(rows)
+        if is_outlier_detector(estimator) and reference is not None:
+            raise ValueError(
+                f"reference is for VAETransformer: {type(estimator).__name__} knows "
+                "what is typical from its fit. Leave it out."
+            )
+        scores = estimator.score_samples(X)
+        n_samples = len(scores)
+        if rows is None:
+            rows = np.argsort(scores, kind="stable")[:n_rows]
+        outside = rows[(rows < 0) | (rows >= n_samples)]
+        if len(outside):
+            raise ValueError(
+                f"rows holds {outside[0]}, but X has {n_samples} rows, whose "
+                f"positions, whatever the index, run from 0 to {n_samples - 1}."
+            )
+        if is_outlier_detector(estimator):
+            typical = _typical_of_detector(estimator)
+        else:
+            if reference is None and n_samples == 1:
+                raise ValueError(
+                    "Contributions are compared with those of typical rows, and X has "
+                    "one row: give reference, such as the rows of fit."
+                )
+            typical = _typical_of_rows(estimator, X if reference is None else reference)
+        drawn = _taken(X, rows)
+        layout = estimator._state["table"]["layout"]
+        display = cls(
+            np.asarray(estimator.score_features(drawn)),
+            list(frames.column_labels(layout, estimator.n_features_in_)),
+            scores[rows],
+            values=_cells(drawn),
+            labels=_row_labels(X, rows),
+            **typical,
+        )
+        return display.plot(ax, n_features=n_features)
+
+    @property
+    def relative_contributions(self):
+        """The contributions less the medians, (n_rows, n_features + 1)."""
+        contributions = np.asarray(self.contributions, dtype=np.float64)
+        return contributions - (0.0 if self.medians is None else self.medians)
+
+    def plot(self, ax=None, *, n_features=10):
+        """Draw each row as a bar chart.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw, if it is one row; ``layout="constrained"`` gives the names of
+            columns the room that they need. None makes a figure with one axes a row.
+        n_features : int, default=10
+            Columns with a bar of their own, at most. The remaining ones share one.
+
+        Returns
+        -------
+        display : FeatureScoreDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If `ax` is given for several rows, or if there is not one contribution for
+            each column and a last one.
+        """
+        pyplot = _pyplot()
+        check_scalar(n_features, "n_features", Integral, min_val=1)
+        heights = self.relative_contributions
+        n_names = len(self.feature_names)
+        if heights.ndim != 2 or heights.shape[1] != n_names + 1:
+            raise ValueError(
+                f"contributions of shape {heights.shape} do not go with {n_names} "
+                "feature_names: one column each is needed, and a last one for all else."
+            )
+        n_rows = len(heights)
+        if ax is not None and n_rows > 1:
+            raise ValueError(
+                f"{n_rows} rows do not fit one ax. Draw one row, with rows= its "
+                "position or n_rows=1, or leave ax out for a figure with one axes a "
+                "row."
+            )
+        if ax is None:
+            n_bars = min(n_features, n_names) + (n_names > n_features) + 1
+            self.figure_, axes = pyplot.subplots(
+                n_rows,
+                figsize=(2 * _WIDTH, n_rows * (n_bars * _BAR + _AROUND)),
+                layout="constrained",
+                squeeze=False,
+            )
+            self.figure_.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+            self.axes_ = axes[:, 0]
+        else:
+            self.figure_, self.axes_ = ax.figure, np.array([ax], dtype=object)
+        self.ax_ = self.axes_[0]
+        self.bars_ = [
+            self._plot_row(i, heights[i], n_features, own)
+            for i, own in enumerate(self.axes_)
+        ]
+        if ax is None:
+            names = [name for own in self.axes_ for name in own.get_yticklabels()]
+            widest = max(name.get_window_extent().width for name in names)
+            self.figure_.set_figwidth(_WIDTH + widest / self.figure_.dpi)
+        relative = f", relative to {self.relative_to}" if self.relative_to else ""
+        unit = f" ({self.unit})" if self.unit else ""
+        self.axes_[-1].set_xlabel(f"contribution to the score{relative}{unit}")
+        return self
+
+    def _plot_row(self, i, heights, n_features, ax):
+        order = np.argsort(heights[:-1], kind="stable")
+        shown, others = order[:n_features], order[n_features:]
+        ticks = [self._tick(i, j) for j in shown]
+        lengths = [*heights[shown]]
+        if len(others):
+            ticks.append(f"{len(others)} other{'s' if len(others) > 1 else ''}")
+            lengths.append(heights[others].sum())
+        ticks.append(self.last)
+        lengths.append(heights[-1])
+
+        places = np.arange(len(lengths))
+        colours = [_LOWERS if length < 0 else _RAISES for length in lengths]
+        bars = ax.barh(places, lengths, color=colours)
+        for bar, colour, j in zip(bars, colours, shown, strict=False):
+            if self.values is not None and is_hole(self.values[i][j]):
+                bar.set(facecolor="none", edgecolor=colour, hatch="/////")
+        numbers = _signed(lengths)
+        ax.bar_label(bars, numbers, padding=3, fontsize="small")
+        ax.axvline(0, color="0.3", linewidth=0.8)
+        ax.set_yticks(places, ticks, parse_math=False)  # a name may hold "$"
+        for tick in ax.get_yticklabels()[len(shown) :]:
+            tick.set_style("italic")  # these are no columns
+        ax.tick_params(axis="y", length=0)
+        ax.spines[["top", "right", "left"]].set_visible(False)
+        low, high = min(0.0, *lengths), max(0.0, *lengths)
+        margin = _LETTER * (1 + max(map(len, numbers))) * (high - low or 1.0)
+        ax.set(xlim=(low - margin, high + margin), ylim=(len(places) - 0.4, -0.6))
+        label = _shortened(i if self.labels is None else self.labels[i], _NAME)
+        unit = f" {self.unit}" if self.unit else ""
+        score = self.scores[i]
+        score = f"{score:.1f}" if 1 <= abs(score) < _LARGE else f"{score:.3g}"
+        title = f"row {label}: score = {score}{unit}"
+        ax.set_title(title, fontsize="medium", parse_math=False)
+        return bars
+
+    def _tick(self, i, j):
+        """What a column is called, and its value in the row."""
+        name = self.feature_names[j]
+        name = f"column {name}" if isinstance(name, Integral) else name
+        name = _shortened(name, _NAME)
+        return (
+            name if self.values is None else f"{name} = {_written(self.values[i][j])}"
+        )
+
+
+def _pyplot():
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(
+            'FeatureScoreDisplay needs matplotlib: pip install "skvae[plot]".'
+        ) from error
+    return pyplot
+
+
+def _positions(rows):
+    """The rows that are asked for, as an array of whole numbers."""
+    positions = np.atleast_1d(np.asarray(rows))
+    if positions.dtype == bool:
+        raise TypeError(
+            "rows holds True or False: give positions, such as numpy.flatnonzero(rows)."
+        )
+    if positions.ndim != 1 or not len(positions):
+        raise ValueError(
+            f"rows must be an int or a sequence of at least one, got {rows!r}."
+        )
+    if positions.dtype.kind not in "iu":
+        raise TypeError(
+            f"rows must be whole numbers, the positions of rows, got {rows!r}."
+        )
+    return positions
+
+
+def _typical_of_detector(estimator):
+    """What a detector's bars are relative to, as keywords of the display.
+
+    Of the columns it is in the contributions already; of the score it is the median of
+    the training rows'.
+    """
+    if estimator._score_function == "reconstruction_error":
+        return {"unit": None, "last": "rest"}
+    medians = np.zeros(estimator.n_features_in_ + 1)
+    medians[-1] = np.median(estimator._scores_of_fit)
+    return {
+        "medians": medians,
+        "last": "rest",
+        "relative_to": "a typical training row",
+    }
+
+
+def _typical_of_rows(estimator, X):
+    """Likewise of a transformer's: the medians over the rows that have the cell."""
+    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    n_taken = min(n_rows, _REFERENCE_ROWS)
+    some = _taken(X, np.linspace(0, n_rows - 1, n_taken).round().astype(int))
+    observed = np.array(estimator.score_features(some))
+    numbers = estimator._check_rows(some)
+    holes = np.isnan(numbers.toarray() if issparse(numbers) else numbers)
+    observed[:, :-1][holes & ~holes.all(axis=0)] = np.nan
+    medians = np.nanmedian(observed, axis=0)
+    return {"medians": medians, "last": "code", "relative_to": "the median row"}
+
+
+def _taken(X, rows):
+    """Some rows of X, in its container."""
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    if hasattr(X, "columns"):
+        return X[rows.tolist()]
+    if issparse(X):
+        return X.tocsr()[rows]
+    return np.asarray(X)[rows]
+
+
+def _cells(X):
+    """Rows as they were given, an object array."""
+    if hasattr(X, "iloc"):
+        X = X.itertuples(index=False, name=None)
+    elif hasattr(X, "columns"):
+        X = X.rows()
+    elif issparse(X):
+        X = X.toarray()
+    taken = list(X)
+    cells = np.empty((len(taken), len(taken[0])), dtype=object)
+    for i, row in enumerate(taken):
+        cells[i] = row
+    return cells
+
+
+def _row_labels(X, rows):
+    return X.index[rows].tolist() if hasattr(X, "iloc") else rows.tolist()
+
+
+def _written(value):
+    if is_hole(value):
+        return "missing"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Number):
+        return _shortened(value, _VALUE)
+    if abs(value) < _LARGE and (value % 1 == 0 or abs(value) >= 1_000):
+        return f"{value:.0f}"
+    return f"{value:.4g}"
+
+
+def _signed(numbers):
+    """Numbers with their signs, as many decimals as the largest needs."""
+    largest = np.abs(numbers).max()
+    if largest >= _LARGE:
+        return [f"{number:+.2g}" for number in numbers]
+    decimals = (
+        1 if largest >= 1 or largest == 0 else 1 - int(np.floor(np.log10(largest)))
+    )
+    written = [f"{number:+.{decimals}f}" for number in numbers]
+    return [text if float(text) else text[1:] for text in written]
+
+
+def _shortened(text, n_letters):
+    """One line of at most so many letters; what is left out is left out inside."""
+    text = " ".join(str(text).split())
+    if len(text) <= n_letters:
+        return text
+    end = n_letters // 3
+    return f"{text[: n_letters - 1 - end].rstrip()}…{text[-end:].lstrip()}"
