@@ -403,7 +403,7 @@ def _typical_of_detector(estimator):
     if estimator._score_function == "reconstruction_error":
         return {"unit": None, "last": "rest"}
     medians = np.zeros(estimator.n_features_in_ + 1)
-    medians[-1] = np.median(estimator._scores_of_fit)
+    medians[-1] = np.median(estimator._reference_scores)
     return {
         "medians": medians,
         "last": "rest",

@@ -2,7 +2,7 @@
 
 A histogram for each column knows nothing of how columns go together, and so errs on
 other rows than a joint model does. Between the middles of its bins the log-density is
-interpolated, so that it has no jumps.
+interpolated, so that it has no jumps. A column of few values has a bin for each.
 """
 
 import numpy as np
@@ -12,6 +12,8 @@ from skvae.table import chunks
 __all__ = ["fit_histograms", "log_densities"]
 
 _LEAST_WIDTH = 1e-12
+#: Values beyond this are read as this far out: their distances are then finite.
+_FURTHEST = 1e300
 
 
 def fit_histograms(X, rows):
@@ -26,37 +28,29 @@ def fit_histograms(X, rows):
     Returns
     -------
     histograms : dict
-        "first" and "width": the middle of each column's first bin, and the distance to
-        the next, (n_features,). "log_density" at the middles, (n_features, n_bins + 2):
-        first and last come those of an empty bin on either side. In nats, in the units
-        of X.
+        "middles" of bins, in ascending order, with an empty bin on either side, and
+        their "log_density", both (n_features, n_bins + 2). In nats, in the units of X.
 
     References
     ----------
     M. Goldstein and A. Dengel, "Histogram-based Outlier Score", 2012.
     """
     n_bins = 1 + int(np.ceil(1.5 * len(rows) ** (1 / 3)))
-    low, high = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
+    columns = [_Values(n_bins) for _ in range(X.shape[1])]
     for values in chunks(X, rows):
-        low = np.fmin(low, np.fmin.reduce(values, axis=0))
-        high = np.fmax(high, np.fmax.reduce(values, axis=0))
-    first, last = (
-        np.where(np.isfinite(end), end, 0.0).astype(np.float64) for end in (low, high)
-    )
-    # Divided first: the difference of float64's ends is no float64.
-    width = last / (n_bins - 1) - first / (n_bins - 1)
-    size = np.maximum(np.abs(first), np.abs(last))
-    width = np.maximum(width, _LEAST_WIDTH * np.where(size > 0, size, 1.0))
-    counts = np.zeros((X.shape[1], n_bins + 2))
+        for column, cells in zip(columns, values.T, strict=True):
+            column.add(_bounded(cells[~np.isnan(cells)]))
+    middles = np.stack([column.middles() for column in columns])
+    counts = np.zeros(middles.shape)
     for values in chunks(X, rows):
-        places = _places(values, first, width, n_bins)
-        for j, column in enumerate(places.T):
-            bins = np.rint(column[~np.isnan(column)]).astype(np.intp)
-            counts[j] += np.bincount(bins, minlength=n_bins + 2)
+        for j, cells in enumerate(values.T):
+            cells = _bounded(cells[~np.isnan(cells)])
+            counts[j] += np.bincount(_nearest(cells, middles[j]), minlength=n_bins + 2)
     # Half a row in each bin beforehand, so that nothing is impossible.
     shares = (counts + 0.5) / (counts + 0.5).sum(axis=1, keepdims=True)
+    width = [column.width for column in columns]
     log_density = np.log(shares) - np.log(width)[:, None]
-    return {"first": first, "width": width, "log_density": log_density}
+    return {"middles": middles, "log_density": log_density}
 
 
 def log_densities(X, histograms):
@@ -71,19 +65,57 @@ def log_densities(X, histograms):
     -------
     log_densities : ndarray of shape (n_rows, n_features)
     """
-    log_density = histograms["log_density"]
-    n_bins = log_density.shape[1] - 2
-    places = _places(X, histograms["first"], histograms["width"], n_bins)
-    holes = np.isnan(places)
-    places[holes] = 0.0
-    below = np.minimum(places.astype(np.intp), n_bins)
-    columns = np.arange(X.shape[1])
-    left, right = log_density[columns, below], log_density[columns, below + 1]
-    return np.where(holes, 0.0, left + (places - below) * (right - left))
+    pairs = zip(histograms["middles"], histograms["log_density"], strict=True)
+    found = [
+        np.interp(_bounded(cells), middles, log_density)
+        for cells, (middles, log_density) in zip(X.T, pairs, strict=True)
+    ]
+    return np.nan_to_num(np.stack(found, axis=1))
 
 
-def _places(values, first, width, n_bins):
-    """Where cells lie among the middles of bins, the empty one below being 0."""
-    with np.errstate(over="ignore"):
-        places = (values.astype(np.float64) - first) / width + 1
-    return np.clip(places, 0, n_bins + 1)
+class _Values:
+    """What is seen of a column: its range, and its values while they are few."""
+
+    def __init__(self, n_bins):
+        self._n_bins = n_bins
+        self._few = np.empty(0)
+        self._low, self._high = np.inf, -np.inf
+
+    def add(self, cells):
+        """Take note of some cells."""
+        if not len(cells):
+            return
+        self._low = min(self._low, cells.min())
+        self._high = max(self._high, cells.max())
+        if self._few is not None:
+            self._few = np.union1d(self._few, cells)
+            if len(self._few) > self._n_bins:
+                self._few = None
+
+    @property
+    def width(self):
+        """Mean distance of the middles."""
+        n_gaps = (self._n_bins if self._few is None else len(self._few)) - 1
+        low, high = (self._low, self._high) if np.isfinite(self._low) else (0.0, 0.0)
+        # Divided first: the difference of float64's ends is no float64.
+        width = high / n_gaps - low / n_gaps if n_gaps > 0 else 0.0
+        return width or _LEAST_WIDTH * (abs(low) or 1.0)
+
+    def middles(self):
+        """Middles of the bins, with those of empty ones on either side."""
+        if self._few is None:
+            steps = np.arange(-1, self._n_bins + 1)
+            return self._low + self.width * steps
+        inner = self._few if len(self._few) else np.zeros(1)
+        after = np.full(self._n_bins + 1 - len(inner), inner[-1] + self.width)
+        return np.concatenate([[inner[0] - self.width], inner, after])
+
+
+def _bounded(cells):
+    return np.clip(cells.astype(np.float64), -_FURTHEST, _FURTHEST)
+
+
+def _nearest(cells, middles):
+    """Number of the bin that each cell is in."""
+    edges = middles[:-1] / 2 + middles[1:] / 2
+    return np.searchsorted(edges, cells)

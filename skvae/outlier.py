@@ -41,7 +41,8 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     Parameters
     ----------
     contamination : float, default=0.1
-        Share of outliers among the rows of fit, above 0 and up to 0.5. It sets the
+        Share of outliers among the rows of fit, above 0 and up to 0.5; or, if
+        `novelty`, the share of normal rows that may be taken for outliers. It sets the
         threshold of `predict`, and nothing else.
     novelty : bool, default=False
         Whether the training rows are clean. If so, the prior of scores is the mixture
@@ -66,7 +67,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         lower bound on the log-density of the mixture of members.
     calibration_fraction : float or "auto", default="auto"
         Share of the rows, 10,000 at most, kept out of training for `p_values`. "auto"
-        is 0.1 if `novelty`, else 0: scores of rows that were trained on and of rows
+        is 0.05 if `novelty`, else 0: scores of rows that were trained on and of rows
         that were not do not compare well. At 0 there are no p-values.
     n_components : int or "auto", default="auto"
         Width of the code z: see `VAETransformer`, as for all parameters below.
@@ -132,7 +133,9 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     ----------
     offset_ : float
         The threshold: ``decision_function(X) = score_samples(X) - offset_``. That share
-        of the rows of fit that `contamination` says lies below it.
+        of the rows of fit that `contamination` says lies below it; if `novelty`, that
+        share of the calibration rows, where there are any: rows that were trained on
+        score higher than new ones.
     calibration_scores_ : ndarray of shape (n_calibration_rows,)
         Scores of the rows kept out of training, in ascending order.
     n_components_ : int
@@ -448,13 +451,12 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         return (n_as_low + 1) / (n_rows + 1)
 
     def set_contamination(self, contamination):
-        """Move the threshold, without a fit: the scores of its rows are kept.
+        """Move the threshold, without a fit: the scores that it is of are kept.
 
         Parameters
         ----------
         contamination : float
-            Share of the rows of fit that shall lie below the threshold, above 0 and up
-            to 0.5. Becomes the parameter as well.
+            As the parameter, which it becomes: above 0 and up to 0.5.
 
         Returns
         -------
@@ -476,7 +478,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         )
         if np.isnan(contamination):
             raise ValueError("contamination must be a number, got nan.")
-        self.offset_ = _threshold(self._scores_of_fit, contamination)
+        self.offset_ = _threshold(self._reference_scores, contamination)
         self.contamination = contamination
         return self
 
@@ -502,7 +504,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     @property
     def _fraction_apart(self):
         if self.calibration_fraction == "auto":
-            return 0.1 if self.novelty else 0.0
+            return 0.05 if self.novelty else 0.0
         return self.calibration_fraction
 
     @property
@@ -524,13 +526,14 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         state["histograms"] = fit_histograms(X, rows)
         ensemble = self._ensemble(X, state)
         scores = ensemble.score(X, name)
+        reference = np.sort(scores[apart] if self.novelty and len(apart) else scores)
         return {
             **super()._summary(state, X, apart),
             "_score_function": name,
             "_typical": ensemble.typical(X, rows),
-            "_scores_of_fit": np.sort(scores),
+            "_reference_scores": reference,
             "calibration_scores_": np.sort(scores[apart]),
-            "offset_": _threshold(scores, self.contamination),
+            "offset_": _threshold(reference, self.contamination),
         }
 
 

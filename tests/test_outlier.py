@@ -122,11 +122,22 @@ def test_fit_predict_is_fit_and_predict(novelty):
 
 @pytest.mark.parametrize("novelty", [False, True])
 @pytest.mark.parametrize("contamination", [0.005, 0.01, 0.1, 0.3, 0.5])
-def test_the_asked_for_share_of_the_training_rows_is_outliers(contamination, novelty):
-    detector = small(contamination=contamination, novelty=novelty).fit(X)
+def test_the_asked_for_share_of_the_rows_of_fit_is_outliers(contamination, novelty):
+    detector = small(
+        contamination=contamination, novelty=novelty, calibration_fraction=0
+    ).fit(X)
     n_outliers = (detector.predict(X) == -1).sum()
     assert n_outliers == math.ceil(contamination * (len(X) - 1))
     assert abs(n_outliers / len(X) - contamination) < 1 / len(X)
+
+
+@pytest.mark.parametrize("novelty", [False, True])
+def test_the_threshold_of_clean_rows_is_of_those_kept_out_of_training(novelty):
+    detector = small(contamination=0.3, novelty=novelty, calibration_fraction=0.4)
+    detector.fit(X)
+    apart = detector.calibration_scores_
+    reference = apart if novelty else detector.score_samples(X)
+    assert detector.offset_ == pytest.approx(np.quantile(reference, 0.3))
 
 
 def test_set_contamination_is_a_refit():
@@ -698,7 +709,7 @@ def test_defaults_are_a_short_training_of_members_that_differ():
 
 def test_novelty_changes_the_score_and_not_the_training():
     outliers, novelties = (
-        small(novelty=novelty, calibration_fraction=0.1).fit(X)
+        small(novelty=novelty, calibration_fraction=0.05).fit(X)
         for novelty in (False, True)
     )
     np.testing.assert_array_equal(
@@ -801,8 +812,8 @@ def test_rows_are_dealt_to_three_uses(n_rows, early_stopping, fraction):
 def test_clean_rows_calibrate_by_default(novelty):
     detector = small(novelty=novelty).fit(X)
     assert detector.calibration_fraction == "auto"
-    assert len(detector.calibration_scores_) == (18 if novelty else 0)
-    assert len(split_of(detector, 1_000)[2]) == (100 if novelty else 0)
+    assert len(detector.calibration_scores_) == (9 if novelty else 0)
+    assert len(split_of(detector, 1_000)[2]) == (50 if novelty else 0)
     own = small(novelty=novelty, calibration_fraction=0.5).fit(X)
     assert len(own.calibration_scores_) == 89
 
@@ -878,7 +889,7 @@ def test_normal_rows_are_flagged_as_often_as_asked():
 
 
 def test_too_few_calibration_rows_for_a_rate_are_warned_of():
-    detector = small(novelty=True).fit(X[:90])  # 9 of which calibrate
+    detector = small(novelty=True).fit(X)  # 9 of which calibrate
     detector.p_values(X, alpha=0.1)  # which is 1 / (9 + 1), and no error
     with pytest.warns(UserWarning, match=r"With 9 calibration rows no .* 0\.1, so"):
         detector.p_values(X, alpha=0.099)
