@@ -160,7 +160,11 @@ PROTOCOLS = {
 
 
 def read_published(folder, protocol, metric):
-    """Per cent by method and table, for a metric of "aucroc" or "aucpr"."""
+    """Per cent by method and table, for a metric of "aucroc" or "aucpr".
+
+    The folder may also be given by one of the files in it.
+    """
+    folder = folder if folder.is_dir() else folder.parent
     path = folder / f"{protocol.replace('-', '_')}_{metric}_mean.csv"
     with path.open(newline="") as file:
         rows = {row.pop("dataset"): row for row in csv.DictReader(file)}

@@ -183,6 +183,7 @@ def quietly(function, *arguments):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)  # ECOD's
+        warnings.filterwarnings("ignore", "Duplicate values", UserWarning)  # LOF's
         return function(*arguments)
 
 
@@ -472,7 +473,7 @@ def parse_arguments():
     add("--results", type=Path, metavar="FILE", help="CSV, made, read and added to")
     add("--report", action="store_true", help="print what is there, run nothing")
     add("--per-table", action="store_true", help="AUCPR of each table as well")
-    add("--published", type=Path, metavar="DIR", help="holds DTE_semi_*_mean.csv, ...")
+    add("--published", type=Path, metavar="FILE", help="DTE_*_mean.csv or their folder")
     return parser.parse_args()
 
 
