@@ -516,14 +516,19 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         rows = np.setdiff1d(np.arange(X.shape[0]), apart)
         state["histograms"] = fit_histograms(X, rows)
         ensemble = self._ensemble(X, state)
-        scores = ensemble.score(X, name)
-        reference = np.sort(scores[apart] if self.novelty and len(apart) else scores)
+        calibration = np.empty(0)
+        if len(apart):
+            calibration = np.sort(ensemble.score(X[apart], name))
+        if self.novelty and len(apart):
+            reference = calibration
+        else:
+            reference = np.sort(ensemble.score(X, name))
         return {
             **super()._summary(state, X, apart),
             "_score_function": name,
             "_typical": ensemble.typical(X, rows),
             "_reference_scores": reference,
-            "calibration_scores_": np.sort(scores[apart]),
+            "calibration_scores_": calibration,
             "offset_": _threshold(reference, self.contamination),
         }
 
