@@ -104,7 +104,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Rows a step, at most.
     max_iter : int or "auto", default="auto"
         Epochs, at most. "auto" makes about 600 steps, 3,000 where columns are of
-        several kinds, and at least 3 epochs.
+        several kinds, and at least 10 epochs.
     early_stopping : bool or "auto", default=False
         Whether to hold rows out and stop by them. A fixed, short training learns less
         of the outliers among the rows.
@@ -197,7 +197,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         ],
     }
     _numbers = columns.Numbers(likelihoods.Gaussian("feature"), binned=False)
-    _length = parameters.Length(steps=600, steps_if_mixed=3_000, epochs=3)
+    _length = parameters.Length(steps=600, steps_if_mixed=3_000, epochs=10)
 
     def __init__(
         self,
