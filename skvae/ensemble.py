@@ -48,8 +48,8 @@ class Ensemble:
     Parameters
     ----------
     state : dict
-        "geometry", "table", "weights" of shape (n_members, n_weights), "histograms"
-        and maybe "prior", as plain data.
+        "geometry", "table", "weights" of shape (n_members, n_weights), maybe "prior",
+        and "histograms" if it is the robust score that is asked for, as plain data.
     dtype : {np.float64, np.float32}
     device : str, torch.device or None
     n_draws : int

@@ -421,9 +421,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         check_is_fitted(self)
         if alpha is None:
             alpha = self.contamination
-        check_scalar(alpha, "alpha", Real, min_val=0, max_val=1)
-        if np.isnan(alpha):
-            raise ValueError("alpha must be a number, got nan.")
+        _check_share(alpha, "alpha", largest=1, boundaries="both")
         n_rows = len(self.calibration_scores_)
         if not n_rows:
             raise ValueError(
@@ -459,16 +457,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
             If `contamination` is out of range.
         """
         check_is_fitted(self)
-        check_scalar(
-            contamination,
-            "contamination",
-            Real,
-            min_val=0,
-            max_val=0.5,
-            include_boundaries="right",
-        )
-        if np.isnan(contamination):
-            raise ValueError("contamination must be a number, got nan.")
+        _check_share(contamination, "contamination", largest=0.5, boundaries="right")
         self.offset_ = _threshold(self._reference_scores, contamination)
         self.contamination = contamination
         return self
@@ -514,7 +503,8 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         if name == "auto":
             name = "log_likelihood" if self.novelty else "robust"
         rows = np.setdiff1d(np.arange(X.shape[0]), apart)
-        state["histograms"] = fit_histograms(X, rows)
+        if name == "robust":
+            state["histograms"] = fit_histograms(X, rows)
         ensemble = self._ensemble(X, state)
         calibration = np.empty(0)
         if len(apart):
@@ -531,6 +521,15 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
             "calibration_scores_": calibration,
             "offset_": _threshold(reference, self.contamination),
         }
+
+
+def _check_share(share, name, largest, boundaries):
+    """Refuse what is no number between 0 and the largest; nan passes `check_scalar`."""
+    check_scalar(
+        share, name, Real, min_val=0, max_val=largest, include_boundaries=boundaries
+    )
+    if np.isnan(share):
+        raise ValueError(f"{name} must be a number, got nan.")
 
 
 def _threshold(scores, contamination):

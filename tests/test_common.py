@@ -69,6 +69,7 @@ def test_checks_beyond_check_estimator(name):
     getattr(estimator_checks, name)("VAETransformer", VAETransformer(max_iter=5))
 
 
+# These fit on frames and go on with arrays, too.
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 @pytest.mark.filterwarnings("ignore:X has feature names, but")
 @pytest.mark.parametrize("name", FURTHER_CHECKS_OF_A_DETECTOR)

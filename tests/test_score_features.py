@@ -21,6 +21,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 
 from skvae import VAEOutlierDetector, VAETransformer
+from skvae.core.evaluation import without_each
 from skvae.ensemble import SCORES
 
 
@@ -218,3 +219,25 @@ def test_errors_are_shares_of_which_nothing_remains(detectors):
     errors = [member.errors_by_feature(X) for member in fitted_members(detector)]
     np.testing.assert_allclose(parts[:, :-1], -np.mean(errors, axis=0), rtol=1e-12)
     np.testing.assert_allclose(parts[:, -1], 0, atol=1e-9)
+
+
+def test_a_cell_is_held_against_the_greater_of_both_bounds():
+    """That by the code of the whole row, and that by the others, which fill it in."""
+    detector = small(n_estimators=1, max_iter=30).fit(X)
+    (member,) = fitted_members(detector, in_training=True)
+    planted = X.copy()
+    planted[::2, 4] += 8 * X[:, 4].std()
+    found = member.conditionals(planted, 64)
+    tensors = member._tensors(planted)
+    parts = without_each(member.model, member.weights, tensors, 64)
+    whole, by_whole = (part.numpy() for part in parts)
+    by_others = np.stack([member._without(planted, j, 64) for j in range(13)], axis=1)
+    level = whole[:, None] + member.table.log_jacobian(planted)
+    for bound in (by_whole, by_others):
+        assert (found <= level - bound + 1e-9).all()
+        assert (found < level - bound - 0.1).any()  # so that neither will do alone
+    greater = np.maximum(by_whole, by_others)
+    np.testing.assert_allclose(found, level - greater, atol=1e-9)
+    # A planted cell misleads the code of the whole row.
+    misled = (by_others > by_whole)[::2, 4]
+    assert misled.mean() > 0.5
