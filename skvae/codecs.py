@@ -184,6 +184,39 @@ class Counts(Codec):
         return self._standardize(np.log1p(values), furthest), values
 
 
+class UnitInterval(Codec):
+    """Numbers from 0 to 1 as they are; inputs are standardised."""
+
+    @classmethod
+    def fit(cls, chunks, n_columns, likelihood, levels):
+        return cls(**_moments(chunks, n_columns)[0])
+
+    def encode(self, values, furthest):
+        return self._standardize(values.copy(), furthest), values
+
+
+class LogOdds(Codec):
+    """Numbers between 0 and 1 by their log-odds; inputs are standardised log-odds."""
+
+    @classmethod
+    def fit(cls, chunks, n_columns, likelihood, levels):
+        return cls(**_moments(chunks, n_columns, special.logit)[0])
+
+    def encode(self, values, furthest):
+        log_odds = special.logit(values)
+        return self._standardize(log_odds.copy(), furthest), log_odds
+
+    def decode(self, targets):
+        return special.expit(targets).clip(*_INSIDE)
+
+    def log_jacobian(self, values):
+        return -np.log(values) - np.log1p(-values)
+
+
+#: The least number above 0 and the largest below 1 that float32 holds.
+_INSIDE = (np.finfo(np.float32).tiny.item(), 1 - 2.0**-24)
+
+
 class Binary(Codec):
     """Two levels as 0 and 1; inputs are centred."""
 
@@ -477,6 +510,8 @@ CODECS = {
     "standardized": Standardized,
     "positive": Positive,
     "counts": Counts,
+    "unit_interval": UnitInterval,
+    "log_odds": LogOdds,
     "binary": Binary,
     "categories": Categories,
     "identifiers": Identifiers,

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import integrate
+from scipy import integrate, special
 
 from skvae import VAETransformer, likelihoods
 from skvae.codecs import CODECS, FURTHEST
@@ -18,6 +18,8 @@ VALUES = {
     "standardized": ("gaussian", NORMAL),
     "positive": ("log_normal", np.exp(NORMAL)),
     "counts": ("poisson", WHOLE),
+    "unit_interval": ("continuous_bernoulli", RANDOM.random((N_ROWS, 2))),
+    "log_odds": ("beta", special.expit(NORMAL - 3.0)),
     "binary": ("bernoulli", np.where(WHOLE > 2, 7.0, -1.0)),
     "categories": ("categorical", 2 * WHOLE - 3),
     "ordered": ("ordinal", 2 * WHOLE - 3),
@@ -130,7 +132,9 @@ def test_inputs_that_are_numbers_are_centred_and_increase(name):
         assert (np.diff(column[order])[changed] > 0).all()
 
 
-@pytest.mark.parametrize("name", ["standardized", "positive"])
+@pytest.mark.parametrize(
+    "name", ["standardized", "positive", "unit_interval", "log_odds"]
+)
 def test_log_jacobian_is_the_derivative(name):
     _, values = VALUES[name]
     codec = fitted(name, values)
@@ -157,6 +161,17 @@ def test_values_that_are_no_level_are_known_as_such(name):
     other = np.array([[0.25, np.nan], [values[0, 0], 1e9], [-1e9, values[0, 1]]])
     expected = [[True, False], [False, True], [True, False]]
     np.testing.assert_array_equal(codec.unknown(other), expected)
+
+
+def test_log_odds_are_finite_up_to_the_ends_and_decode_to_less_than_1():
+    column = np.array([[5e-324], [1e-300], [0.5], [1 - 2.0**-53]])
+    codec = fitted("log_odds", column)
+    _, targets = encoded(codec, column)
+    assert np.isfinite(targets).all() and (np.diff(targets[:, 0]) > 0).all()
+    far = np.array([[-1e11], [-100.0], [17.0], [1e11]])
+    for dtype in (np.float32, np.float64):
+        decoded = codec.decode(far).astype(dtype)
+        assert (decoded > 0).all() and (decoded < 1).all()
 
 
 # ---- bins ----------------------------------------------------------------------------
@@ -338,7 +353,9 @@ def scores(table, **likelihood):
 
 
 @pytest.mark.parametrize("factor", [1_024.0, 2.0**-10])
-@pytest.mark.parametrize("likelihood", ["gaussian", "log_normal", "binned"])
+@pytest.mark.parametrize(
+    "likelihood", ["gaussian", "laplace", "log_normal", "gamma", "binned"]
+)
 def test_scores_of_a_continuous_column_fall_by_the_log_of_its_factor(
     likelihood, factor
 ):
@@ -370,7 +387,9 @@ def test_labels_may_be_renamed():
     np.testing.assert_array_equal(scores(renamed), scores(TABLE))
 
 
-@pytest.mark.parametrize("likelihood", ["log_normal", "gaussian", "binned", "poisson"])
+@pytest.mark.parametrize(
+    "likelihood", ["log_normal", "gamma", "gaussian", "laplace", "binned", "poisson"]
+)
 def test_values_far_outside_have_a_defined_score(likelihood):
     table = np.rint(1 + 10 * NUMBER)[:, None]
     model = VAETransformer(1, likelihood=likelihood, max_iter=5, random_state=0)

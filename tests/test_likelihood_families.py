@@ -1,21 +1,29 @@
 """The likelihoods of counts, levels and positive numbers against scipy.stats."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
 from scipy import special, stats
 
+from skvae.codecs import CODECS
 from skvae.likelihoods import (
     Bernoulli,
+    Beta,
     Binned,
     Blocks,
     Categorical,
+    ContinuousBernoulli,
+    Gamma,
     Gaussian,
     Identifier,
+    Laplace,
     LogNormal,
     NegativeBinomial,
     Ordinal,
     Poisson,
+    ZeroInflatedNegativeBinomial,
 )
 
 N_ROWS, N_DRAWS = 5, 200_000
@@ -28,9 +36,14 @@ NUMBERS = [
     LogNormal("feature"),
     LogNormal("conditional"),
     LogNormal("conditional", floor=0.5),
+    Gamma(),
+    Beta(),
+    ContinuousBernoulli(),
     Poisson(),
     NegativeBinomial(),
+    ZeroInflatedNegativeBinomial(),
 ]
+COUNTS = [Poisson(), NegativeBinomial(), ZeroInflatedNegativeBinomial()]
 LEVELS = [
     Categorical(N_LEVELS),
     Ordinal(N_LEVELS),
@@ -60,12 +73,98 @@ def reference(likelihood, locations, others, own):
         return stats.poisson(np.exp(locations))
     if isinstance(likelihood, NegativeBinomial):
         shape = np.exp(own["log_shape"].numpy())
-        return stats.nbinom(shape, shape / (shape + np.exp(locations)))
+        counts = stats.nbinom(shape, shape / (shape + np.exp(locations)))
+        if isinstance(likelihood, ZeroInflatedNegativeBinomial):
+            return Inflated(special.expit(others.numpy()), counts)
+        return counts
+    if isinstance(likelihood, Gamma):
+        shape = np.exp(own["log_shape"].numpy())
+        return stats.gamma(shape, scale=np.exp(locations) / shape)
+    if isinstance(likelihood, Beta):
+        precision = np.exp(own["log_precision"].numpy())
+        mean = special.expit(locations)
+        return stats.beta(precision * mean, precision * (1 - mean))
+    if isinstance(likelihood, ContinuousBernoulli):
+        return Greys(locations)
     scale = likelihood.scale
     if not isinstance(scale, float):
         raw = others if scale == "conditional" else own["raw_scale"]
         scale = likelihood.floor + np.logaddexp(0, raw.numpy())
     return stats.lognorm(scale, scale=np.exp(locations))
+
+
+class Inflated(NamedTuple):
+    """Counts of which a share is zero for another reason."""
+
+    share: np.ndarray
+    counts: object
+
+    def logpmf(self, x):
+        p = (1 - self.share) * self.counts.pmf(x)
+        is_zero = np.broadcast_to(x == 0, p.shape)
+        drawn = np.log1p(-self.share) + self.counts.logpmf(x)
+        return np.where(is_zero, np.log(p + self.share), drawn)
+
+    def rvs(self, random_state):
+        random = np.random.default_rng(random_state)
+        drawn = self.counts.rvs(random_state=random)
+        return np.where(random.random(drawn.shape) < self.share, 0, drawn)
+
+    def mean(self):
+        return (1 - self.share) * self.counts.mean()
+
+    def var(self):
+        within = self.counts.var() + self.share * self.counts.mean() ** 2
+        return (1 - self.share) * within
+
+
+class Greys(NamedTuple):
+    """The continuous Bernoulli as an exponential, cut off, from its likelier end."""
+
+    log_odds: np.ndarray
+
+    @property
+    def distance(self):
+        rate = np.abs(self.log_odds)
+        return stats.truncexpon(rate, scale=1 / rate)
+
+    def _mirrored(self, x):
+        return np.where(self.log_odds < 0, x, 1 - x)
+
+    def logpdf(self, x):
+        return self.distance.logpdf(self._mirrored(x))
+
+    def rvs(self, random_state):
+        return self._mirrored(self.distance.rvs(random_state=random_state))
+
+    def mean(self):
+        return self._mirrored(self.distance.mean())
+
+    def var(self):
+        return self.distance.var()
+
+    def isf(self, p):
+        upper = self._mirrored(self.distance.ppf(p))
+        return np.where(self.log_odds < 0, self.distance.isf(p), upper)
+
+
+def values_of(likelihood, targets):
+    """What targets stand for: log-odds are those of numbers between 0 and 1."""
+    is_beta = isinstance(likelihood, Beta)
+    return CODECS["log_odds"]().decode(targets) if is_beta else targets
+
+
+def log_density(likelihood, parts, x):
+    """Of values and not of targets."""
+    if not isinstance(likelihood, Beta):
+        return likelihood(*parts).log_prob(torch.from_numpy(x)).numpy()
+    log_prob = likelihood(*parts).log_prob(torch.from_numpy(special.logit(x)))
+    return log_prob.numpy() - np.log(x) - np.log1p(-x)
+
+
+def expected_log_density(expected, x):
+    is_discrete = hasattr(expected, "logpmf")
+    return expected.logpmf(x) if is_discrete else expected.logpdf(x)
 
 
 def probabilities(likelihood, locations, others, own):
@@ -100,17 +199,36 @@ def test_log_prob_and_mean_of_numbers(likelihood):
     parts = outputs(likelihood)
     distribution, expected = likelihood(*parts), reference(likelihood, *parts)
     x = expected.rvs(random_state=0).astype(float)
-    ours = distribution.log_prob(torch.from_numpy(x)).numpy()
-    is_discrete = hasattr(expected.dist, "pmf")
-    theirs = expected.logpmf(x) if is_discrete else expected.logpdf(x)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+    ours = log_density(likelihood, parts, x)
+    np.testing.assert_allclose(ours, expected_log_density(expected, x), rtol=1e-10)
     np.testing.assert_allclose(distribution.mean.numpy(), expected.mean(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("likelihood", NUMBERS, ids=str)
+@pytest.mark.parametrize("chance", [1e-3, 1e-9, 1e-15])
+def test_log_prob_far_in_the_tails(likelihood, chance):
+    parts = outputs(likelihood)
+    expected = reference(likelihood, *parts)
+    if isinstance(expected, Inflated):
+        tails = [expected.counts.isf(chance)]
+    elif isinstance(expected, Greys):
+        tails = [expected.isf(chance), expected.isf(1 - chance)]
+    else:
+        tails = [expected.ppf(chance), expected.isf(chance)]
+    for x in tails:
+        inside = ~likelihood.impossible(x)  # the quantile may be 1 in floating point
+        x = np.where(inside, x, 0.5).astype(float)
+        ours = log_density(likelihood, parts, x)
+        theirs = expected_log_density(expected, x)
+        assert np.isfinite(ours).all()
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("likelihood", NUMBERS, ids=str)
 def test_moments_of_numbers_drawn(likelihood):
     parts = expanded(likelihood, N_DRAWS)
     draws = likelihood(*parts).sample(torch.Generator().manual_seed(1)).numpy()
+    draws = values_of(likelihood, draws)
     expected = reference(likelihood, *outputs(likelihood, n_rows=1))
     assert draws.shape == (N_DRAWS, N_FEATURES)
     # Of the logarithms of log-normal draws, which have a normal's moments.
@@ -126,7 +244,7 @@ def test_moments_of_numbers_drawn(likelihood):
     assert (np.abs(draws.var(0) - variance) < 5 * spread).all()
 
 
-@pytest.mark.parametrize("likelihood", [Poisson(), NegativeBinomial()], ids=str)
+@pytest.mark.parametrize("likelihood", COUNTS, ids=str)
 def test_probabilities_of_counts_sum_to_one(likelihood):
     counts = torch.arange(3_000.0, dtype=torch.float64).unsqueeze(1)
     log_prob = likelihood(*expanded(likelihood, 3_000)).log_prob(
@@ -247,8 +365,14 @@ def test_blocks_are_their_parts_side_by_side():
 EXTREMES = {
     LogNormal(): (np.exp(-80), np.exp(80)),
     LogNormal("shared"): (np.exp(-80), np.exp(80)),
+    Gamma(): (np.exp(-80), np.exp(80)),
+    Laplace(): (-1e12, 1e12),
+    Laplace("shared"): (-1e12, 1e12),
+    Beta(): (-745.0, 37.0),
+    ContinuousBernoulli(): (0.0, 1.0),
     Poisson(): (0.0, 1e9),
     NegativeBinomial(): (0.0, 1e9),
+    ZeroInflatedNegativeBinomial(): (0.0, 1e9),
     Bernoulli(): (0.0, 1.0),
     Categorical((3, 3, 3, 3, 3)): (0.0, 2.0),
     Ordinal((3, 3, 3, 3, 3)): (0.0, 2.0),
@@ -287,7 +411,7 @@ def test_draws_are_possible_values(likelihood):
     draws = likelihood(*expanded(likelihood, 1_000)).sample(
         torch.Generator().manual_seed(0)
     )
-    impossible = likelihood.impossible(draws.numpy())
+    impossible = likelihood.impossible(values_of(likelihood, draws.numpy()))
     assert impossible is None or not impossible.any()
 
 

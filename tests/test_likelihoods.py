@@ -12,6 +12,8 @@ from skvae.likelihoods import (
     Blocks,
     Categorical,
     Gaussian,
+    Laplace,
+    LogNormal,
     Poisson,
     StudentT,
 )
@@ -29,6 +31,11 @@ SETTINGS = [
     StudentT("feature", df=5.0),
     StudentT("conditional"),
     StudentT("conditional", df=2.5),
+    Laplace(0.7),
+    Laplace("shared"),
+    Laplace("feature"),
+    Laplace("conditional"),
+    Laplace("conditional", floor=0.5),
     Bernoulli(),
 ]
 
@@ -57,7 +64,8 @@ def reference(likelihood, locations, others, own):
         scale = likelihood.floor + np.logaddexp(0, raw.numpy())
     if isinstance(likelihood, StudentT):
         return stats.t(likelihood.df, locations.numpy(), scale)
-    return stats.norm(locations.numpy(), scale)
+    family = stats.laplace if isinstance(likelihood, Laplace) else stats.norm
+    return family(locations.numpy(), scale)
 
 
 def log_density(scipy_distribution, x):
@@ -98,9 +106,10 @@ def test_draws_have_the_tails_of_student_t(df):
     assert stats.kstest(draws[:, 0], stats.t(df, 2.0, 0.7).cdf).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("family", [Gaussian, Laplace])
 @pytest.mark.parametrize("scale", ["shared", "feature", "conditional"])
-def test_scale_is_bounded_below_and_never_overflows(scale):
-    likelihood = Gaussian(scale, floor=0.2)
+def test_scale_is_bounded_below_and_never_overflows(family, scale):
+    likelihood = family(scale, floor=0.2)
     for raw in (-1e30, 1e30):
         extreme = torch.full((1, N_FEATURES), raw)
         own = {"raw_scale": extreme[0]}
@@ -119,8 +128,10 @@ def test_start_reproduces_the_means(likelihood):
     row = (start.locations.unsqueeze(0), start.others.unsqueeze(0), start.own)
     distribution = likelihood(*row)
     torch.testing.assert_close(distribution.mean[0], mean)
-    if isinstance(likelihood, Gaussian) and likelihood.floor < residual[0].sqrt():
+    if isinstance(likelihood, Gaussian) and likelihood.least_variance < residual[0]:
         expected = likelihood.known_variance or 0.4
+        if isinstance(likelihood, Laplace):
+            expected /= 2  # its variance is twice the square of its scale
         scale = distribution.scale.expand(1, 3)[0]
         torch.testing.assert_close(scale.square(), torch.full_like(mean, expected))
 
@@ -131,8 +142,8 @@ def test_start_reproduces_the_means(likelihood):
     ids=str,
 )
 def test_bad_settings_are_refused(arguments):
-    for family in (Gaussian, StudentT):
-        with pytest.raises(ValueError, match="of Gaussian must be"):
+    for family in (Gaussian, StudentT, Laplace, LogNormal):
+        with pytest.raises(ValueError, match=f"of {family.__name__} must be"):
             family(**arguments)
 
 

@@ -10,17 +10,27 @@ where the model starts.
 from skvae.likelihoods.base import Likelihood, LinearStart
 from skvae.likelihoods.bernoulli import Bernoulli
 from skvae.likelihoods.blocks import Blocks
-from skvae.likelihoods.counts import NegativeBinomial, Poisson
-from skvae.likelihoods.gaussian import Gaussian, LogNormal, StudentT
+from skvae.likelihoods.counts import (
+    NegativeBinomial,
+    Poisson,
+    ZeroInflatedNegativeBinomial,
+)
+from skvae.likelihoods.gamma import Gamma
+from skvae.likelihoods.gaussian import Gaussian, Laplace, LogNormal, StudentT
+from skvae.likelihoods.interval import Beta, ContinuousBernoulli
 from skvae.likelihoods.levels import Binned, Categorical, Identifier, Ordinal
 
 __all__ = [
     "Bernoulli",
+    "Beta",
     "Binned",
     "Blocks",
     "Categorical",
+    "ContinuousBernoulli",
+    "Gamma",
     "Gaussian",
     "Identifier",
+    "Laplace",
     "Likelihood",
     "LinearStart",
     "LogNormal",
@@ -28,18 +38,24 @@ __all__ = [
     "Ordinal",
     "Poisson",
     "StudentT",
+    "ZeroInflatedNegativeBinomial",
 ]
 
 #: What a name may stand for.
 FAMILIES = {
     "gaussian": Gaussian,
     "student_t": StudentT,
+    "laplace": Laplace,
     "log_normal": LogNormal,
+    "gamma": Gamma,
+    "beta": Beta,
+    "continuous_bernoulli": ContinuousBernoulli,
     "binned": Binned,
     "bernoulli": Bernoulli,
     "ordinal": Ordinal,
     "poisson": Poisson,
     "negative_binomial": NegativeBinomial,
+    "zero_inflated_negative_binomial": ZeroInflatedNegativeBinomial,
     "categorical": Categorical,
     "identifier": Identifier,
 }

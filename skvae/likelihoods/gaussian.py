@@ -10,10 +10,9 @@ import torch
 from torch.nn import functional
 
 from skvae.likelihoods.base import Likelihood, LinearStart
+from skvae.likelihoods.special import HALF_LOG_2PI, LARGEST_LOGARITHM
 
-__all__ = ["Gaussian", "LogNormal", "StudentT"]
-
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+__all__ = ["Gaussian", "Laplace", "LogNormal", "StudentT"]
 
 
 @dataclass(frozen=True)
@@ -54,17 +53,21 @@ class Gaussian(Likelihood):
     scale: float | str = "conditional"
     floor: float = 0.05
 
+    #: Variance of the noise where its scale is 1, as far as the start goes.
+    _unit_variance: ClassVar[float] = 1.0
+
     def __post_init__(self):
+        name = type(self).__name__
         learned = ("shared", "feature", "conditional")
         fixed = isinstance(self.scale, Real) and not isinstance(self.scale, bool)
         if not (self.scale in learned or (fixed and 0 < self.scale < math.inf)):
             raise ValueError(
-                f"scale of Gaussian must be a positive float or one of {learned}, "
+                f"scale of {name} must be a positive float or one of {learned}, "
                 f"got {self.scale!r}"
             )
         if not (isinstance(self.floor, Real) and 0 < self.floor < math.inf):
             raise ValueError(
-                f"floor of Gaussian must be a positive float, got {self.floor!r}"
+                f"floor of {name} must be a positive float, got {self.floor!r}"
             )
 
     @property
@@ -73,12 +76,14 @@ class Gaussian(Likelihood):
 
     @property
     def known_variance(self):
-        return None if isinstance(self.scale, str) else float(self.scale) ** 2
+        if isinstance(self.scale, str):
+            return None
+        return self._unit_variance * float(self.scale) ** 2
 
     @property
     def least_variance(self):
         # Above the floor by a margin: at the floor itself the gradient vanishes.
-        return (1.1 * self.floor) ** 2
+        return self._unit_variance * (1.1 * self.floor) ** 2
 
     def n_outputs(self, n_features):
         return n_features, n_features if self.scale == "conditional" else 0
@@ -95,7 +100,8 @@ class Gaussian(Likelihood):
         if self.scale == "shared":
             residual_variance = residual_variance.mean(0, keepdim=True)
         noise = residual_variance.clamp_min(self.least_variance)
-        raw_scale = _inverse_softplus(noise.sqrt() - self.floor)
+        scale = (noise / self._unit_variance).sqrt()
+        raw_scale = _inverse_softplus(scale - self.floor)
         if self.scale == "conditional":
             return LinearStart(loadings, mean, raw_scale, {}, noise)
         own = {"raw_scale": raw_scale}
@@ -115,7 +121,7 @@ class Gaussian(Likelihood):
         if observed is not None:
             standardized.mul_(observed)
         squares = standardized.square()
-        constant = scale.log().add_(_HALF_LOG_2PI).expand_as(targets)
+        constant = scale.log().add_(HALF_LOG_2PI).expand_as(targets)
         if observed is not None:
             constant = constant * observed
         log_prob = squares.sum(-1).mul_(-0.5).sub_(constant.sum(-1))
@@ -123,15 +129,18 @@ class Gaussian(Likelihood):
         if self.known_variance is not None:
             return log_prob, d_locations, others, {}
         squares.sub_(1 if observed is None else observed)
+        by_scale = self._through_scale(squares, inverse, others, own)
+        return log_prob, d_locations, *by_scale
+
+    def _through_scale(self, d_log_scale, inverse, others, own):
+        """Gradients of the raw scales, others and own, from that of each logarithm."""
         if self.scale == "conditional":
-            d_scale = squares.mul_(inverse)
-            return log_prob, d_locations, d_scale.mul_(others.sigmoid()), {}
+            return d_log_scale.mul_(inverse).mul_(others.sigmoid()), {}
         raw_scale = own["raw_scale"]
-        total = squares.sum(-2, keepdim=True).mul_(inverse)
+        total = d_log_scale.sum(-2, keepdim=True).mul_(inverse)
         if self.scale == "shared":
             total = total.sum(-1, keepdim=True)
-        gradient = total.view_as(raw_scale) * raw_scale.sigmoid()
-        return log_prob, d_locations, others, {"raw_scale": gradient}
+        return others, {"raw_scale": total.view_as(raw_scale) * raw_scale.sigmoid()}
 
     def _above_floor(self, raw_scale):
         # softplus grows linearly, so no finite output of the decoder overflows.
@@ -146,7 +155,7 @@ class GaussianColumns(NamedTuple):
 
     def log_prob(self, targets):
         standardized = (targets - self.mean) / self.scale
-        return -0.5 * standardized.square() - (self.scale.log() + _HALF_LOG_2PI)
+        return -0.5 * standardized.square() - (self.scale.log() + HALF_LOG_2PI)
 
     def sample(self, generator):
         mean = self.mean
@@ -235,6 +244,77 @@ class StudentTColumns(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Laplace(Gaussian):
+    """Two exponentials back to back, around the decoder's location.
+
+    A cell far out costs its distance, and not the square: the location of best fit is
+    a median and not a mean.
+
+    Parameters
+    ----------
+    scale : float or {"shared", "feature", "conditional"}, default="conditional"
+        Mean distance of a cell from its location, in units of the standardised
+        columns: see `Gaussian`. The standard deviation is sqrt(2) times as large.
+    floor : float, default=0.05
+        Lower bound of a learned scale, in units of the standardised columns.
+
+    Raises
+    ------
+    ValueError
+        As `Gaussian` does.
+
+    References
+    ----------
+    S. Kotz, T. J. Kozubowski and K. Podgorski, "The Laplace Distribution and
+    Generalizations" (2001), section 2.1.
+
+    Examples
+    --------
+    >>> from skvae.likelihoods import Laplace
+    >>> Laplace("feature")
+    Laplace(scale='feature', floor=0.05)
+    """
+
+    _unit_variance: ClassVar[float] = 2.0
+    robust = Likelihood.robust
+
+    def __call__(self, locations, others, own):
+        return LaplaceColumns(*super().__call__(locations, others, own))
+
+    def value_and_gradient(self, locations, others, own, targets, observed):
+        columns = self(locations, others, own)
+        log_prob, inverse = columns.log_prob(targets), columns.scale.reciprocal()
+        difference = targets - locations
+        d_log_scale = difference.abs().mul_(inverse).sub_(1)
+        d_locations = difference.sign_().mul_(inverse)
+        if observed is not None:
+            for part in (log_prob, d_locations, d_log_scale):
+                part.mul_(observed)
+        if self.known_variance is not None:
+            return log_prob.sum(-1), d_locations, others, {}
+        by_scale = self._through_scale(d_log_scale, inverse, others, own)
+        return log_prob.sum(-1), d_locations, *by_scale
+
+
+class LaplaceColumns(NamedTuple):
+    """Independent columns with Laplace noise."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def log_prob(self, targets):
+        return -(targets - self.mean).abs() / self.scale - (2 * self.scale).log()
+
+    def sample(self, generator):
+        # The difference of two exponential draws.
+        above, below = (
+            torch.empty_like(self.mean).exponential_(generator=generator)
+            for _ in range(2)
+        )
+        return self.mean + self.scale * (above - below)
+
+
+@dataclass(frozen=True)
 class LogNormal(Gaussian):
     """Positive numbers whose logarithm is normal around the decoder's location.
 
@@ -295,18 +375,14 @@ class LogNormalColumns(NamedTuple):
     @property
     def mean(self):
         location, scale = self.logarithm
-        return (location + 0.5 * scale.square()).clamp(max=_LARGEST_LOGARITHM).exp()
+        return (location + 0.5 * scale.square()).clamp(max=LARGEST_LOGARITHM).exp()
 
     def log_prob(self, targets):
         logarithm = targets.log()
         return self.logarithm.log_prob(logarithm) - logarithm
 
     def sample(self, generator):
-        return self.logarithm.sample(generator).clamp(max=_LARGEST_LOGARITHM).exp()
-
-
-#: exp of it is finite in float32.
-_LARGEST_LOGARITHM = 80.0
+        return self.logarithm.sample(generator).clamp(max=LARGEST_LOGARITHM).exp()
 
 
 def _inverse_softplus(value):

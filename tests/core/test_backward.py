@@ -23,8 +23,16 @@ LIKELIHOODS = [
 OTHER_LIKELIHOODS = [
     likelihoods.LogNormal(),
     likelihoods.LogNormal("feature"),
+    likelihoods.Laplace(0.7),
+    likelihoods.Laplace("shared"),
+    likelihoods.Laplace("feature"),
+    likelihoods.Laplace(),
+    likelihoods.Gamma(),
+    likelihoods.Beta(),
+    likelihoods.ContinuousBernoulli(),
     likelihoods.Poisson(),
     likelihoods.NegativeBinomial(),
+    likelihoods.ZeroInflatedNegativeBinomial(),
     likelihoods.Categorical(N_LEVELS),
     likelihoods.Binned(n_levels=N_LEVELS),
     likelihoods.Ordinal(N_LEVELS),
@@ -62,8 +70,10 @@ def targets_of(likelihood, x):
         parts += [(likelihoods.Poisson(), x[:, 2:3])]
         parts += [(likelihoods.Categorical(N_LEVELS[3:]), x[:, 3:])]
         return torch.cat([targets_of(*part) for part in parts], 1)
-    if likelihood.codec == "standardized":
+    if likelihood.codec in ("standardized", "log_odds"):
         return x
+    if likelihood.codec == "unit_interval":
+        return x.sigmoid()
     if likelihood.codec == "positive":
         return x.exp()
     if likelihood.codec == "binary":
