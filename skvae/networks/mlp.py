@@ -1,41 +1,22 @@
-"""Encoder and decoder: functions of named weights that live outside them.
+"""Perceptrons: fully connected layers, with a linear path beside them."""
 
-A network says which weights it needs, starts them, and maps rows to two groups of
-outputs: *locations*, which have the linear path, and *others*, which have not.
-"""
-
-import math
 from dataclasses import dataclass
 from itertools import pairwise
-from numbers import Integral
 
 import torch
-from torch.nn import functional
 
-from skvae.settings import Settings
+from skvae.networks.base import (
+    ACTIVATIONS,
+    Network,
+    check_activation,
+    check_sizes,
+    draw_in,
+    draw_in_backward,
+    plus_product,
+    start_glorot,
+)
 
-__all__ = ["MLP", "Network", "Perceptron", "plus_product"]
-
-ACTIVATIONS = {
-    "elu": functional.elu,
-    "gelu": functional.gelu,
-    "identity": lambda x: x,
-    "logistic": torch.sigmoid,
-    "relu": torch.relu,
-    "silu": functional.silu,
-    "softplus": functional.softplus,
-    "tanh": torch.tanh,
-}
-
-
-#: Standardised inputs further out than this are drawn in, smoothly, on their way into
-#: the encoder's hidden layers: far from the data the encoder then goes on as the
-#: linear path does, and not as whatever the hidden layers extrapolate to.
-_INPUT_BOUND = 4.0
-
-
-class Network(Settings):
-    """Base of the networks: settings that make an encoder and a decoder."""
+__all__ = ["MLP", "Linear", "Perceptron"]
 
 
 @dataclass(frozen=True)
@@ -71,17 +52,8 @@ class MLP(Network):
     linear_path: bool = True
 
     def __post_init__(self):
-        for width in self.hidden_layer_sizes:
-            if not isinstance(width, Integral) or width < 1:
-                raise ValueError(
-                    "hidden_layer_sizes must hold positive integers, got "
-                    f"{self.hidden_layer_sizes!r}"
-                )
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation must be one of {sorted(ACTIVATIONS)}, "
-                f"got {self.activation!r}"
-            )
+        check_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
+        check_activation(self.activation)
 
     def encoder(self, n_inputs, n_locations, n_others):
         """The map from rows to the posterior's outputs."""
@@ -105,6 +77,36 @@ class MLP(Network):
             linear_path=self.linear_path and bool(sizes),
             bounded=bounded and bool(sizes),
         )
+
+
+@dataclass(frozen=True)
+class Linear(Network):
+    """Encoder and decoder without hidden layers: the same model as ``MLP(())``.
+
+    With a Gaussian likelihood of ``scale="shared"`` its optimum is that of
+    probabilistic PCA, with ``scale="feature"`` that of factor analysis.
+
+    References
+    ----------
+    M. E. Tipping and C. M. Bishop, "Probabilistic principal component analysis",
+    Journal of the Royal Statistical Society B 61 (1999), equation 2. J. Lucas et al.,
+    "Don't blame the ELBO! A linear VAE perspective on posterior collapse", NeurIPS
+    2019, section 4.
+
+    Examples
+    --------
+    >>> from skvae.networks import Linear
+    >>> Linear()
+    Linear()
+    """
+
+    def encoder(self, n_inputs, n_locations, n_others):
+        """The map from rows to the posterior's outputs."""
+        return MLP(()).encoder(n_inputs, n_locations, n_others)
+
+    def decoder(self, n_components, n_locations, n_others):
+        """The map from codes to the likelihood's outputs."""
+        return MLP(()).decoder(n_components, n_locations, n_others)
 
 
 class Perceptron:
@@ -162,15 +164,11 @@ class Perceptron:
 
     def bounded_input(self, x):
         """What the first hidden layer reads."""
-        if not self.bounded:
-            return x
-        return x * (1 + (x * (1 / _INPUT_BOUND)).square()).rsqrt()
+        return draw_in(x) if self.bounded else x
 
     def through_bound(self, x, gradient):
         """The gradient of x, from that of what the first hidden layer reads."""
-        if not self.bounded:
-            return gradient
-        return gradient * (1 + (x * (1 / _INPUT_BOUND)).square()).pow(-1.5)
+        return draw_in_backward(x, gradient) if self.bounded else gradient
 
     def affine(self, weights, layer, x):
         """A layer before its activation."""
@@ -187,12 +185,7 @@ class Perceptron:
 
     def start_random(self, weights, generator):
         """Glorot-uniform matrices and zero biases, in place."""
-        for tensor in weights.values():
-            if tensor.ndim == 2:
-                bound = math.sqrt(6 / sum(tensor.shape))
-                tensor.uniform_(-bound, bound, generator=generator)
-            else:
-                tensor.zero_()
+        start_glorot(weights, generator)
 
     def start_linear(self, weights, generator, matrix, locations, others):
         """Begin as ``x @ matrix + locations`` with constant others, in place.
@@ -208,12 +201,3 @@ class Perceptron:
             last[:, : self.n_locations] = matrix
         else:
             weights["linear_path"].copy_(matrix)
-
-
-def plus_product(added, x, matrix):
-    """``added + x @ matrix``, of one network or of each of several."""
-    fused = torch.addmm if x.ndim == 2 else torch.baddbmm
-    return fused(added, x, matrix)
-
-
-FAMILIES = {"mlp": MLP}

@@ -1,0 +1,157 @@
+"""What every network is: the contract, and what several of them share."""
+
+import math
+from numbers import Integral
+
+import torch
+from torch.nn import functional
+
+from skvae.settings import Settings
+
+__all__ = [
+    "ACTIVATIONS",
+    "Network",
+    "check_activation",
+    "check_size",
+    "check_sizes",
+    "draw_in",
+    "draw_in_backward",
+    "member_by_member",
+    "plus_product",
+    "start_glorot",
+]
+
+ACTIVATIONS = {
+    "elu": functional.elu,
+    "gelu": functional.gelu,
+    "identity": lambda x: x,
+    "logistic": torch.sigmoid,
+    "relu": torch.relu,
+    "silu": functional.silu,
+    "softplus": functional.softplus,
+    "tanh": torch.tanh,
+}
+
+#: Standardised inputs further out than this are drawn in, smoothly, on their way into
+#: the encoder's hidden layers: far from the data the encoder then goes on as the
+#: linear path does, and not as whatever the hidden layers extrapolate to.
+_INPUT_BOUND = 4.0
+
+
+class Network(Settings):
+    """Base of the networks: settings that make an encoder and a decoder.
+
+    A family is a frozen dataclass with the two methods below. What they return holds
+    no weights and has
+
+    ``shapes`` : dict of str to tuple
+        Names and shapes of the weights that it needs, none of them ``()``. The weights
+        that it is handed are views, by these names, of one flat vector: in float32
+        on the training device, in the precision of the answer when rows are scored.
+    ``can_start_linear`` : bool
+        Whether there is a `start_linear`. Where both networks have one, ``init="pca"``
+        starts there; else training starts at random.
+    ``start_random(weights, generator)``
+        Write first weights, in place, with the generator as the only source of chance.
+    ``start_linear(weights, generator, matrix, locations, others)``
+        Write weights, in place, at which locations are ``x @ matrix + locations``, and
+        others the same for every row. `matrix` is (n_inputs, n_locations), `locations`
+        (n_locations,) and `others` (n_others,), all in float64.
+    ``__call__(weights, x)``
+        Locations (n_rows, n_locations) and others (n_rows, n_others) of rows
+        (n_rows, n_inputs), differentiable in weights and rows. What a row gives
+        depends on nothing but the row and the weights: not on chance, on other rows,
+        or on earlier calls. Of an ensemble, weights, rows and both outputs have a
+        dimension of members in front.
+
+    Nothing else is asked of it, and nothing of where its outputs go.
+    """
+
+    def encoder(self, n_inputs, n_locations, n_others):
+        """The map from rows to the posterior's outputs.
+
+        Parameters
+        ----------
+        n_inputs : int
+            Numbers that are read of a row: a number a column, a mark for each column
+            with holes, indicators or looked-up vectors for levels.
+        n_locations, n_others : int
+            Outputs that the posterior wants: means and, of a Gaussian, log-scales.
+        """
+        raise TypeError(f"{type(self).__name__} must define encoder")
+
+    def decoder(self, n_components, n_locations, n_others):
+        """The map from codes to the likelihood's outputs.
+
+        Parameters
+        ----------
+        n_components : int
+            Width of the code.
+        n_locations, n_others : int
+            Outputs that the likelihood wants: for example means, and raw scales.
+        """
+        raise TypeError(f"{type(self).__name__} must define decoder")
+
+
+def check_size(name, size):
+    """Raise a ValueError, by the name of the setting, unless it is positive."""
+    if not isinstance(size, Integral) or size < 1:
+        raise ValueError(f"{name} must be a positive integer, got {size!r}")
+
+
+def check_sizes(name, sizes):
+    """Raise a ValueError, by the name of the setting, unless all are positive."""
+    for size in sizes:
+        if not isinstance(size, Integral) or size < 1:
+            raise ValueError(f"{name} must hold positive integers, got {sizes!r}")
+
+
+def check_activation(activation):
+    """Raise a ValueError unless there is an activation of that name."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}"
+        )
+
+
+def draw_in(x):
+    """What the hidden layers of an encoder read of standardised rows."""
+    return x * (1 + (x * (1 / _INPUT_BOUND)).square()).rsqrt()
+
+
+def draw_in_backward(x, gradient):
+    """The gradient of x, from that of what it is drawn in to."""
+    return gradient * (1 + (x * (1 / _INPUT_BOUND)).square()).pow(-1.5)
+
+
+def plus_product(added, x, matrix):
+    """``added + x @ matrix``, of one network or of each of several."""
+    fused = torch.addmm if x.ndim == 2 else torch.baddbmm
+    return fused(added, x, matrix)
+
+
+def start_glorot(weights, generator):
+    """Glorot-uniform matrices and kernels and zero biases, in place.
+
+    References
+    ----------
+    X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward
+    neural networks", AISTATS 2010, equation 16.
+    """
+    for tensor in weights.values():
+        if tensor.ndim == 1:
+            tensor.zero_()
+        else:
+            n_positions = math.prod(tensor.shape[2:])
+            bound = math.sqrt(6 / (n_positions * sum(tensor.shape[:2])))
+            tensor.uniform_(-bound, bound, generator=generator)
+
+
+def member_by_member(network, weights, x):
+    """Locations and others of an ensemble's members, run one after the other."""
+    outputs = [
+        network({name: weight[e] for name, weight in weights.items()}, rows)
+        for e, rows in enumerate(x)
+    ]
+    locations, others = zip(*outputs, strict=True)
+    return torch.stack(locations), torch.stack(others)
