@@ -34,7 +34,10 @@ def build_model(geometry, table):
         place: from_state(geometry[place], families)
         for place, families in PLACES.items()
     }
-    places["prior"] = places["prior"].in_training
+    posterior, prior = places["posterior"], places["prior"].in_training
+    if prior is None:
+        prior = priors.FAMILIES[posterior.prior]()
+    places["prior"] = prior.beside(posterior)
     return Model(
         table.reader(),
         table.n_features,
@@ -81,11 +84,12 @@ class FittedModel:
         self.weights = self.model.views(flat)
         if "prior" in state:
             settings = from_state(state["geometry"]["prior"], priors.FAMILIES)
-            posteriors = [
+            posterior = self.model.posterior
+            outputs = (
                 to_tensor(state["prior"][name].astype(self.dtype), self.device)
-                for name in ("mean", "log_scale")
-            ]
-            self.model.prior = settings.after_training(*posteriors)
+                for name in ("locations", "others")
+            )
+            self.model.prior = settings.after_training(posterior(*outputs), posterior)
 
     def codes(self, X):
         """Posterior means, (n_samples, n_components)."""
@@ -107,7 +111,9 @@ class FittedModel:
     def draws(self, n_samples, seed):
         """Rows drawn from the likelihood at codes drawn from the prior."""
         generator = torch.Generator(self.device).manual_seed(seed)
-        Z = self.model.prior.sample(n_samples, self.model.n_components, generator)
+        with torch.no_grad():
+            prior = self.model.prior_of(self.weights)
+            Z = prior.sample(n_samples, self.model.n_components, generator)
         return self.draws_at(Z, generator)
 
     def draws_given(self, n_samples, row, seed):
@@ -261,22 +267,33 @@ class FittedModel:
         return self.draws_at(torch.cat(Z), generator)
 
     def posteriors(self, X, rows):
-        """Posteriors of some rows as float32 arrays: "mean" and "log_scale"."""
-        parts = [self._posterior(values) for values in chunks(X, rows)]
+        """What the encoder says of some rows: float32 arrays "locations", "others"."""
+        parts = []
+        for values in chunks(X, rows):
+            with torch.no_grad():
+                read = self.model.reader(
+                    self.weights["reader"], self._tensors(values)[0]
+                )
+                parts.append(self.model.encoder(self.weights["encoder"], read))
         return {
-            name: torch.cat([getattr(part, name) for part in parts])
-            .numpy(force=True)
-            .astype(np.float32)
-            for name in ("mean", "log_scale")
+            name: torch.cat(some).numpy(force=True).astype(np.float32)
+            for name, some in zip(
+                ("locations", "others"), zip(*parts, strict=True), strict=True
+            )
         }
 
     def kl_per_component(self, X):
-        """Mean divergence of the posterior from the prior, (n_components,), in nats."""
+        """Mean divergence of the codes from what goes with their family, in nats.
+
+        Of shape (n_components,), or (1,) where components depend on each other.
+        """
+        posterior = self.model.posterior
+        standard = priors.FAMILIES[posterior.prior]().beside(posterior)
         n_rows = X.shape[0]
         some = X[:: max(1, n_rows // _SUMMARY_ROWS)]
         total = 0.0
         for rows in self._read(some):
-            kl = self._posterior(rows).kl_divergence(priors.Gaussian())
+            kl = self._posterior(rows).kl_divergence(standard)
             total = total + kl.double().sum(0)
         return (total / some.shape[0]).numpy(force=True)
 

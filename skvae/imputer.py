@@ -43,7 +43,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         Widths of the encoder's hidden layers; the decoder mirrors them.
     activation : str, default="silu"
         Activation of the hidden layers.
-    network : settings object or None, default=None
+    network : str, settings object or None, default=None
         Overrides `hidden_layer_sizes` and `activation`.
     likelihood : str, settings object, dict or list, default="auto"
         p(x|z) of all columns, or of each. "auto" decides by dtype; numbers are always
@@ -53,8 +53,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         are then filled.
     posterior : str or settings object, default="gaussian"
         q(z|x).
-    prior : str or settings object, default="gaussian"
-        p(z).
+    prior : str, settings object or distribution, default="auto"
+        p(z): what goes with the posterior.
     objective : str or settings object, default="iwae"
         What training maximises: the importance-weighted bound with 20 draws.
     beta : float, default=1.0
@@ -65,10 +65,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         Whether numbers are centred and scaled inside.
     init : {"pca", "random"}, default="pca"
         Where training starts.
-    optimizer : {"adam"}, default="adam"
-        The optimiser.
+    optimizer : str or settings object, default="adam"
+        "adam", "sgd", "adagrad", or an object of `skvae.optimizers`.
     learning_rate : float, default=2e-3
-        Step size of Adam.
+        Step size of the optimiser.
     batch_size : int or "auto", default=64
         Rows a step, at most.
     max_iter : int or "auto", default="auto"
@@ -159,7 +159,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         likelihood="auto",
         handle_unknown="error",
         posterior="gaussian",
-        prior="gaussian",
+        prior="auto",
         objective="iwae",
         beta=1.0,
         kl_warmup=0.0,

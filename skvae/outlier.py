@@ -14,7 +14,6 @@ from skvae.compat import Interval, StrOptions, fit_context, set_output_config
 from skvae.conformal import conformal_p_values
 from skvae.ensemble import SCORES, Ensemble
 from skvae.histograms import fit_histograms
-from skvae.settings import resolve
 
 __all__ = ["VAEOutlierDetector"]
 
@@ -73,7 +72,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Widths of the encoder's hidden layers; the decoder mirrors them.
     activation : str, default="silu"
         Activation of the hidden layers.
-    network : settings object or None, default=None
+    network : str, settings object or None, default=None
         Overrides `hidden_layer_sizes` and `activation`.
     likelihood : str, settings object, dict or list, default="auto"
         p(x|z) of all columns, or of each. "auto" decides by dtype; numbers are always
@@ -83,8 +82,8 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         What becomes of labels that fit had not seen: "missing" makes them holes.
     posterior : str or settings object, default="gaussian"
         q(z|x).
-    prior : str or settings object, default="gaussian"
-        p(z). `novelty` overrides the standard normal.
+    prior : str, settings object or distribution, default="auto"
+        p(z): what goes with the posterior. `novelty` overrides the standard normal.
     objective : str or settings object, default="elbo"
         What training maximises.
     beta : float, default=1.0
@@ -96,10 +95,10 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     init : {"mixed", "pca", "random"}, default="mixed"
         Where training starts: the first half of the members at the probabilistic-PCA
         solution and the others at random, so that they differ; or all alike.
-    optimizer : {"adam"}, default="adam"
-        The optimiser.
+    optimizer : str or settings object, default="adam"
+        "adam", "sgd", "adagrad", or an object of `skvae.optimizers`.
     learning_rate : float, default=5e-3
-        Step size of Adam.
+        Step size of the optimiser.
     batch_size : int or "auto", default="auto"
         Rows a step, at most.
     max_iter : int or "auto", default="auto"
@@ -214,7 +213,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         likelihood="auto",
         handle_unknown="error",
         posterior="gaussian",
-        prior="gaussian",
+        prior="auto",
         objective="elbo",
         beta=1.0,
         kl_warmup=0.0,
@@ -489,10 +488,12 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
 
     @property
     def _scoring_prior(self):
-        prior = resolve(self.prior, priors.FAMILIES)
-        if self.novelty and isinstance(prior, priors.Gaussian):
+        is_default = (
+            self.prior in ("auto", "gaussian") or self.prior == priors.Gaussian()
+        )
+        if self.novelty and is_default:
             return priors.Aggregate(n_rows=_PRIOR_ROWS)
-        return prior
+        return self.prior
 
     def _ensemble(self, X, state=None):
         precision = np.float32 if X.dtype == np.float32 else np.float64

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from skvae import likelihoods, networks, objectives, posteriors, priors
+from skvae import likelihoods, networks, objectives, optimizers, posteriors, priors
 from skvae.compat import Interval, StrOptions
 from skvae.core.training import Plan
 from skvae.settings import resolve
@@ -48,13 +48,17 @@ CONSTRAINTS = {
     ],
     "handle_unknown": [StrOptions({"error", "missing"})],
     "posterior": [StrOptions(set(posteriors.FAMILIES)), posteriors.Posterior],
-    "prior": [StrOptions(set(priors.FAMILIES)), priors.Prior],
+    "prior": [
+        StrOptions({"auto", *priors.FAMILIES}),
+        priors.Prior,
+        torch.distributions.Distribution,
+    ],
     "objective": [StrOptions(set(objectives.FAMILIES)), objectives.Objective],
     "beta": [_NOT_NEGATIVE],
     "kl_warmup": [Interval(Real, 0, 1, closed="both")],
     "standardize": ["boolean"],
     "init": [StrOptions({"pca", "random"})],
-    "optimizer": [StrOptions({"adam"})],
+    "optimizer": [StrOptions(set(optimizers.FAMILIES)), optimizers.Optimizer],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "batch_size": [_AT_LEAST_ONE, _AUTO],
     "max_iter": [_AT_LEAST_ONE, _AUTO],
@@ -95,6 +99,11 @@ def settings(estimator, n_features):
     n_components : int
     settings : dict
         By the names of `PLACES`.
+
+    Raises
+    ------
+    ValueError
+        If the prior and the posterior do not go together.
     """
     n_components = estimator.n_components
     if n_components == "auto":
@@ -103,14 +112,30 @@ def settings(estimator, n_features):
     if network is None:
         sizes = np.atleast_1d(np.asarray(estimator.hidden_layer_sizes, dtype=object))
         network = networks.MLP(tuple(sizes.tolist()), estimator.activation)
+    posterior = resolve(estimator.posterior, posteriors.FAMILIES)
     chosen = {
-        "network": network,
-        "posterior": estimator.posterior,
-        "prior": estimator._scoring_prior,
+        "network": resolve(network, networks.FAMILIES),
+        "posterior": posterior,
+        "prior": _prior(estimator._scoring_prior, posterior, int(n_components)),
     }
-    return int(n_components), {
-        place: resolve(chosen[place], families) for place, families in PLACES.items()
-    }
+    return int(n_components), chosen
+
+
+def _prior(prior, posterior, n_components):
+    """The prior's settings object, if codes of the posterior can come from it."""
+    if isinstance(prior, torch.distributions.Distribution):
+        prior = priors.Distribution(prior)
+    if isinstance(prior, priors.Distribution):
+        prior.check(posterior, n_components)
+        return prior
+    prior = resolve(posterior.prior if prior == "auto" else prior, priors.FAMILIES)
+    if prior.support not in (None, posterior.support):
+        raise ValueError(
+            f"prior={prior!r} is one of codes that are {prior.support}, but those of "
+            f"posterior={posterior!r} are {posterior.support}. Set "
+            f'prior="auto", which is "{posterior.prior}" here.'
+        )
+    return prior
 
 
 def plan(estimator, n_rows, mixed):
@@ -129,6 +154,7 @@ def plan(estimator, n_rows, mixed):
         length = estimator._length
         least_steps = length.steps_if_mixed if long else length.steps
         max_iter = max(length.epochs, math.ceil(least_steps / steps_per_epoch))
+    n_cycles, kl_warmup = objective.warm_up(estimator.kl_warmup)
     return Plan(
         n_rows=n_rows,
         batch_size=batch_size,
@@ -136,7 +162,9 @@ def plan(estimator, n_rows, mixed):
         learning_rate=estimator.learning_rate,
         n_draws=n_draws,
         beta=estimator.beta,
-        kl_warmup=estimator.kl_warmup,
+        kl_warmup=kl_warmup,
+        n_cycles=n_cycles,
+        n_encoder_steps=objective.n_encoder_steps,
         patience=estimator.n_iter_no_change,
         tolerance=estimator.tol,
     )

@@ -5,14 +5,14 @@ import time
 import numpy as np
 import torch
 
-from skvae import objectives, parameters, priors
-from skvae.core.optimizer import Adam
+from skvae import networks, objectives, optimizers, parameters, priors
+from skvae.core.clusters import class_means
 from skvae.core.ppca import probabilistic_pca
 from skvae.core.rows import ShuffledRows, gather, to_tensors
 from skvae.core.training import HeldOut, train
 from skvae.fitted import FittedModel, build_model, member_states
 from skvae.likelihoods import Blocks
-from skvae.settings import resolve, to_state
+from skvae.settings import from_state, resolve, to_state
 from skvae.table import TableEncoder, chunks
 
 __all__ = ["History", "Run", "geometry", "start"]
@@ -60,6 +60,12 @@ def start(estimator, X, rows, layout, chosen, seed):
     """
     table = TableEncoder.fit(X, rows, chosen, estimator.standardize, layout)
     form = geometry(estimator, X.shape[1])
+    if isinstance(form["network"], networks.ConvNet) and not table.in_order:
+        raise ValueError(
+            f"network={form['network']!r} reads columns as pixels in their order, but "
+            "columns with likelihoods of their own are put together: give all of them "
+            "one likelihood."
+        )
     model = build_model(form, table)
     members = () if estimator._n_members is None else (estimator._n_members,)
     flat = torch.zeros((*members, model.n_weights), dtype=torch.float32, device="cpu")
@@ -76,17 +82,23 @@ def start(estimator, X, rows, layout, chosen, seed):
             torch.from_numpy(table.encode(values, np.float64)[0])
         )
         likelihood = model.likelihood
-        factors = probabilistic_pca(
-            inputs.numpy().copy(),
-            form["n_components"],
-            likelihood.known_variance,
-            likelihood.least_variance,
-            _weights(inputs.numpy(), likelihood),
-        )
+        if model.posterior.is_discrete:
+            factors = class_means(inputs.numpy(), form["n_components"], seed)
+        else:
+            factors = probabilistic_pca(
+                inputs.numpy().copy(),
+                form["n_components"],
+                likelihood.known_variance,
+                likelihood.least_variance,
+                _weights(inputs.numpy(), likelihood),
+            )
         for member in single[:linear]:
             model.start_linear(member, generator, factors, *moments)
     for member in single[linear:]:
         model.start_random(member, generator, *moments)
+    for member in single:
+        raw = torch.from_numpy(table.encode(values, np.float32)[0])
+        model.start_prior(member, generator, raw)
     return {"geometry": form, "table": table.get_state(), "weights": flat.numpy()}
 
 
@@ -132,9 +144,12 @@ class Run:
         model = build_model(state["geometry"], self.table)
         objective = resolve(estimator.objective, objectives.FAMILIES)
         self._flat = torch.tensor(state["weights"], device=device)
-        self._adam = _adam(self._flat, state.get("optimizer"))
+        optimizer = resolve(estimator.optimizer, optimizers.FAMILIES)
+        self._rule = optimizer.start(
+            self._flat.shape, self._flat.device, state.get("optimizer")
+        )
         self._prior_rows = None
-        prior = resolve(estimator._scoring_prior, priors.FAMILIES)
+        prior = from_state(state["geometry"]["prior"], priors.FAMILIES)
         if isinstance(prior, priors.Aggregate):
             n_rows = min(prior.n_rows, len(rows))
             # Apart from `rng`: training is the same under any prior that follows it.
@@ -161,7 +176,7 @@ class Run:
             objective,
             generator,
             held_out,
-            self._adam,
+            self._rule,
         )
 
     def state(self):
@@ -180,12 +195,7 @@ class Run:
 
     def optimizer_state(self):
         """What `partial_fit` needs to go on from here."""
-        moments = self._adam.moments.cpu().numpy().copy()
-        return {
-            "n_steps": self._adam.n_steps,
-            "length": float(self._adam.length),
-            "moments": moments,
-        }
+        return self._rule.get_state()
 
     def furthest_column(self):
         """The column furthest out of range, and how far, in standardised units."""
@@ -215,13 +225,6 @@ def _stacked(posteriors):
     return {
         name: np.stack([part[name] for part in posteriors]) for name in posteriors[0]
     }
-
-
-def _adam(flat, state):
-    if state is None:
-        return Adam(flat.shape, flat.device)
-    moments = torch.tensor(state["moments"], device=flat.device)
-    return Adam(flat.shape, flat.device, moments, state["n_steps"], state["length"])
 
 
 class History:

@@ -48,7 +48,8 @@ class TableEncoder:
         self._order = np.concatenate(self._columns)
         self._place = np.argsort(self._order)
         self.n_features = len(self._order)
-        self._in_order = bool((self._order == np.arange(self.n_features)).all())
+        #: Whether blocks keep the user's order of columns.
+        self.in_order = bool((self._order == np.arange(self.n_features)).all())
         self._families = [
             from_state(block["likelihood"], likelihoods.FAMILIES) for block in blocks
         ]
@@ -309,7 +310,7 @@ class TableEncoder:
 
     def by_column(self, values):
         """What stands in the order of blocks, in the user's order."""
-        return values if self._in_order else values[:, self._place]
+        return values if self.in_order else values[:, self._place]
 
     def restrict(self, X):
         """Whole numbers rounded, and within the range seen in training, in place."""
@@ -334,7 +335,7 @@ class TableEncoder:
 
     def _values(self, X, columns):
         """The block's columns, as float64 that may be written to."""
-        if self._in_order and len(self.blocks) == 1:
+        if self.in_order and len(self.blocks) == 1:
             return X.astype(np.float64)
         return X[:, columns].astype(np.float64)
 

@@ -45,13 +45,16 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         purely linear model.
     activation : str, default="silu"
         "elu", "gelu", "identity", "logistic", "relu", "silu", "softplus" or "tanh".
-    network : settings object or None, default=None
-        Overrides `hidden_layer_sizes` and `activation`, for example
-        ``skvae.networks.MLP((64, 32), linear_path=False)``.
+    network : str, settings object or None, default=None
+        Overrides `hidden_layer_sizes` and `activation`: "linear", "residual", or an
+        object of `skvae.networks` such as ``MLP((64, 32), linear_path=False)``,
+        ``ConvNet((1, 28, 28))`` or ``Modules(encoder, decoder)``.
     likelihood : str, settings object, dict or list, default="auto"
-        p(x|z): "gaussian", "student_t", "log_normal", "binned", "bernoulli", "ordinal",
-        "poisson", "negative_binomial" or "categorical", or an object of
-        `skvae.likelihoods` such as ``Gaussian("shared")``, for all columns; a dict by
+        p(x|z): "gaussian", "student_t", "laplace", "log_normal", "gamma", "beta",
+        "continuous_bernoulli", "binned", "bernoulli", "ordinal", "poisson",
+        "negative_binomial", "zero_inflated_negative_binomial", "categorical" or
+        "identifier", or an object of `skvae.likelihoods` such as
+        ``Gaussian("shared")``, for all columns; a dict by
         column; or a list of (likelihood, columns). "auto", also for columns that a dict
         or list leaves out: columns of a numeric array are Gaussian (Bernoulli where it
         is boolean); those of data frames and object arrays are judged one by one.
@@ -63,14 +66,24 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         What becomes, after fit, of values that are none of their column's levels.
         "missing" makes them holes.
     posterior : str or settings object, default="gaussian"
-        q(z|x): normal with independent components.
-    prior : str or settings object, default="gaussian"
-        p(z): standard normal. "aggregate" puts the mixture of the training rows'
-        posteriors in its place once training is over: samples come closer to the table,
-        scores take longer, and draws start at training rows' codes.
+        q(z|x): "gaussian", normal with independent components; "full_gaussian",
+        "laplace", "logistic", "student_t", "uniform", "gumbel" and "cauchy" for codes
+        that are any numbers; "exponential", "rayleigh", "weibull", "pareto",
+        "lognormal", "gamma" and "chi2" for positive ones; "beta", "dirichlet" (shares
+        that sum to 1), or "categorical" (one of `n_components` classes); or an object
+        of `skvae.posteriors`.
+    prior : str, settings object or distribution, default="auto"
+        p(z). "auto" is what goes with the posterior: standard normal, or the standard
+        member of its family, or equally likely classes. "mixture" learns normal
+        clusters, "vamp" the posteriors of some pseudo-inputs. "aggregate" puts the
+        mixture of the training rows' posteriors in the prior's place once training is
+        over: samples come closer to the table, scores take longer, and draws start at
+        training rows' codes. An object of `skvae.priors` or any
+        ``torch.distributions.Distribution`` of the right width will do.
     objective : str or settings object, default="elbo"
-        What training maximises: the evidence lower bound, or "iwae", the
-        importance-weighted bound with 20 draws, tighter and slower.
+        What training maximises: the evidence lower bound; "iwae", the
+        importance-weighted bound with 20 draws, tighter and slower; or an object of
+        `skvae.objectives`, such as ``FreeBits(0.1)`` or ``Aggressive()``.
     beta : float, default=1.0
         Weight of the KL divergence in training. Scores do not use it.
     kl_warmup : float, default=0.0
@@ -82,12 +95,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
     init : {"pca", "random"}, default="pca"
         Where training starts: at the probabilistic-PCA solution, or at random
         (always so for a network without a linear path).
-    optimizer : {"adam"}, default="adam"
-        The optimiser.
+    optimizer : str or settings object, default="adam"
+        "adam", "sgd", "adagrad", or an object of `skvae.optimizers`.
     learning_rate : float, default=5e-3
-        Step size of Adam. It rises over the first 50 steps and stays; the fitted
-        model is the running average of the weights over about 200 steps, which does
-        what a falling rate would do.
+        Step size of the optimiser. It rises over the first 50 steps and stays; the
+        fitted model is the running average of the weights over about 200 steps, which
+        does what a falling rate would do.
     batch_size : int or "auto", default="auto"
         Rows a step, at most. "auto" is 128 below 20,000 training rows, 256 below
         100,000 and 512 from there.
@@ -124,9 +137,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
     ----------
     n_components_ : int
         Width of the code.
-    kl_per_component_ : ndarray of shape (n_components_,)
-        Mean KL divergence of each component's posterior from the standard normal,
-        over some 10,000 rows of X, in nats. Near 0: the component is not used.
+    kl_per_component_ : ndarray of shape (n_components_,) or (1,)
+        Mean KL divergence of each component's posterior from the standard normal, or
+        from the prior that goes with its family, over some 10,000 rows of X, in nats.
+        Near 0: the component is not used. A single number where components depend on
+        each other ("dirichlet", "categorical").
     loss_curve_ : list of float
         The objective, per epoch, in nats per row of the standardised columns.
     validation_scores_ : list of float
@@ -183,7 +198,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         likelihood="auto",
         handle_unknown="error",
         posterior="gaussian",
-        prior="gaussian",
+        prior="auto",
         objective="elbo",
         beta=1.0,
         kl_warmup=0.0,
@@ -323,7 +338,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         Raises
         ------
         ValueError
-            If the codes have another width than `n_components_`.
+            If the codes have another width than `n_components_`, or lie where the
+            posterior's family has no codes, such as below 0 under "gamma".
         """
         check_is_fitted(self)
         index = getattr(X, "index", None) if hasattr(X, "iloc") else None
@@ -334,6 +350,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
                 f"codes of n_components_={self.n_components_} columns."
             )
         fitted = self._fitted_model(Z.dtype)
+        posterior = fitted.model.posterior
+        if not posterior.contains(Z).all():
+            raise ValueError(
+                f"X holds codes that are not {posterior.support}, as those of "
+                f"posterior={posterior!r} are."
+            )
         return frames.restore(
             fitted.means(Z), fitted.table.layout, dtypes=False, index=index
         )

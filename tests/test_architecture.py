@@ -13,10 +13,9 @@ PACKAGE = Path(skvae.__file__).parent
 ENGINE = [
     *sorted((PACKAGE / "core").glob("*.py")),
     *sorted((PACKAGE / "likelihoods").glob("*.py")),
-    *(
-        PACKAGE / f"{place}.py"
-        for place in ("posteriors", "priors", "networks", "objectives")
-    ),
+    *sorted((PACKAGE / "networks").glob("*.py")),
+    *sorted((PACKAGE / "posteriors").glob("*.py")),
+    *(PACKAGE / f"{place}.py" for place in ("priors", "objectives", "optimizers")),
 ]
 ALLOWED_IN_ENGINE = {"torch", "numpy", "scipy", "skvae", *sys.stdlib_module_names}
 BELOW_ENGINE = {
@@ -24,6 +23,7 @@ BELOW_ENGINE = {
     "skvae.likelihoods",
     "skvae.networks",
     "skvae.objectives",
+    "skvae.optimizers",
     "skvae.posteriors",
     "skvae.priors",
     "skvae.settings",

@@ -292,25 +292,35 @@ def test_novelty_changes_the_score_and_not_the_training():
 def test_the_prior_of_novelty_is_the_posteriors_of_the_training_rows():
     detector = small(novelty=True, n_estimators=2).fit(X)
     rows = split_of(detector, len(X))[0]
-    assert detector._state["prior"]["mean"].shape == (
+    assert detector._state["prior"]["locations"].shape == (
         2,
         len(rows),
         detector.n_components_,
     )
     for e, member in enumerate(fitted_members(detector)):
         posterior = member._posterior(X[rows])
+        stored = codes_of_the_prior(detector, member, e)
         for name in ("mean", "log_scale"):
             np.testing.assert_allclose(
-                detector._state["prior"][name][e],
+                getattr(stored, name).numpy(),
                 getattr(posterior, name).numpy(),
                 atol=1e-5,
             )
 
 
+def codes_of_the_prior(detector, member, e):
+    """The posteriors that the prior of a member is the mixture of."""
+    outputs = (
+        torch.from_numpy(detector._state["prior"][name][e].astype(float))
+        for name in ("locations", "others")
+    )
+    return member.model.posterior(*outputs)
+
+
 def test_the_prior_of_novelty_has_three_thousand_rows_at_most():
     rows = np.random.default_rng(0).standard_normal((3_500, 2))
     detector = small(novelty=True, max_iter=1).fit(rows)
-    assert detector._state["prior"]["mean"].shape == (2, 3_000, 1)
+    assert detector._state["prior"]["locations"].shape == (2, 3_000, 1)
     assert np.isfinite(detector.score_samples(rows)).all()
 
 
@@ -328,10 +338,8 @@ def test_the_density_of_novelty_is_the_integral_over_that_prior():
     z, step = np.linspace(-12, 12, 4001, retstep=True)
     densities = []
     for e, member in enumerate(fitted_members(detector)):
-        mean, log_scale = (
-            detector._state["prior"][name][e, :, 0].astype(float)
-            for name in ("mean", "log_scale")
-        )
+        stored = codes_of_the_prior(detector, member, e)
+        mean, log_scale = stored.mean.numpy()[:, 0], stored.log_scale.numpy()[:, 0]
         prior = norm(mean, np.exp(log_scale)).pdf(z[:, None]).mean(axis=1)
         columns = member._decode(torch.from_numpy(z[:, None]))
         targets = member._tensors(rows)[1].numpy()

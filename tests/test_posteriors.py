@@ -42,7 +42,7 @@ def test_closed_kl_and_its_monte_carlo_estimate():
 
 def test_start_inverts_the_bound_on_the_scale():
     scale = torch.tensor([1e-3, 0.3, 1.0], dtype=torch.float64)
-    others = posteriors.Gaussian().start(scale)
+    others = posteriors.Gaussian().raw(scale)
     started = posteriors.Gaussian()(torch.zeros(3), others)
     torch.testing.assert_close(started.log_scale.exp(), scale)
 

@@ -15,7 +15,7 @@ from sklearn.datasets import load_iris
 
 from skvae import VAETransformer, priors
 from skvae.likelihoods import Gaussian
-from skvae.priors import Aggregate, Mixture
+from skvae.priors import Aggregate, MixtureOfNormals
 
 RANDOM = np.random.default_rng(0)
 N_DRAWS = 20_000
@@ -302,7 +302,7 @@ def test_log_prob_of_a_mixture():
         torch.distributions.Categorical(torch.ones(50).double()),
         torch.distributions.Independent(parts, 1),
     ).log_prob(z)
-    torch.testing.assert_close(Mixture(mean, log_scale).log_prob(z), expected)
+    torch.testing.assert_close(MixtureOfNormals(mean, log_scale).log_prob(z), expected)
     by_scipy = stats.norm(mean.numpy(), log_scale.exp().numpy()).logpdf(
         z.numpy()[:, :, None]
     )
@@ -311,7 +311,7 @@ def test_log_prob_of_a_mixture():
 
 
 def test_log_prob_of_a_mixture_in_any_chunks(monkeypatch):
-    one = Mixture(*mixture())
+    one = MixtureOfNormals(*mixture())
     z = torch.randn(40, 3, generator=torch.Generator().manual_seed(1)).double()
     whole = one.log_prob(z)
     monkeypatch.setattr(priors, "_ENTRIES_AT_ONCE", 120)
@@ -328,13 +328,15 @@ def test_narrow_members_are_summed_without_loss():
         torch.distributions.Independent(parts, 1).log_prob(z.unsqueeze(1)).logsumexp(-1)
     ) - np.log(50)
     for dtype, tolerance in [(torch.float64, 1e-8), (torch.float32, 0.05)]:
-        found = Mixture(mean.to(dtype), log_scale.to(dtype)).log_prob(z.to(dtype))
+        found = MixtureOfNormals(mean.to(dtype), log_scale.to(dtype)).log_prob(
+            z.to(dtype)
+        )
         torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=0)
 
 
 def test_draws_of_a_mixture_have_its_moments():
     mean, log_scale = mixture()
-    draws = Mixture(mean, log_scale).sample(
+    draws = MixtureOfNormals(mean, log_scale).sample(
         100_000, 3, torch.Generator().manual_seed(0)
     )
     assert draws.dtype == torch.float64

@@ -39,8 +39,12 @@ def covers(model, objective):
         # The importance weights scale the gradient of each row; that of the
         # likelihood's own weights is summed over rows before they are known.
         (
-            type(objective) is objectives.ELBO
-            or (type(objective) is objectives.IWAE and not own)
+            objective == objectives.ELBO()
+            or (
+                type(objective) is objectives.IWAE
+                and not objective.doubly_reparameterized
+                and not own
+            )
         )
         and type(model.posterior) is posteriors.Gaussian
         and type(model.prior) is priors.Gaussian

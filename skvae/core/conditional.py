@@ -1,9 +1,10 @@
 """Codes given some cells of a row: adaptive importance sampling of p(z|x_observed).
 
 The encoder alone may be a poor guide where most cells are holes. Draws come from a
-mixture of the prior, the encoder's posterior and a normal distribution that is fitted
-to the weighted draws of the round before; each is weighted by what the whole mixture
-would have drawn there, so that no part has to be right.
+mixture of the prior, the encoder's posterior and, where codes may be any number, a
+normal distribution that is fitted to the weighted draws of the round before; each is
+weighted by what the whole mixture would have drawn there, so that no part has to be
+right. Codes that are classes are all gone through.
 """
 
 import math
@@ -16,6 +17,8 @@ _LEAST_DRAWS, _MOST_DRAWS = 4_096, 65_536
 _ROUNDS = 4
 #: Shares of the prior, the encoder and the fitted normal after the first round.
 _SHARES = (0.2, 0.1, 0.7)
+#: Shares of the prior and the encoder where no normal is fitted.
+_SHARES_WITHOUT = (0.5, 0.5)
 #: The fitted normal is a little wider than the draws that it is fitted to.
 _WIDENING = 1.5
 _DRAWS_AT_ONCE = 1_024
@@ -45,30 +48,51 @@ def conditional_codes(model, weights, row, n_samples, generator):
     "Optimally combining sampling techniques", SIGGRAPH 1995, for the mixture's weights.
     """
     with torch.no_grad():
-        encoder = _Normal.of(model.encode(weights, row[0]))
-        n_draws = min(max(_LEAST_DRAWS, 4 * n_samples), _MOST_DRAWS)
-        fitted, shares = encoder, (0.5, 0.25, 0.25)
-        for _ in range(_ROUNDS):
-            parts = (model.prior, encoder, fitted)
-            z = _draws(parts, shares, n_draws, model.n_components, generator)
-            z = z.to(row[0].dtype)
-            log_w = _log_joint(model, weights, row, z)
-            log_w -= _log_mixture(parts, shares, z)
-            share = torch.softmax(log_w, 0)
-            fitted, shares = _Normal.to(z, share), _SHARES
+        if model.posterior.is_discrete:
+            z, log_w = _every_class(model, weights, row)
+        else:
+            n_draws = min(max(_LEAST_DRAWS, 4 * n_samples), _MOST_DRAWS)
+            z, log_w = _drawn(model, weights, row, n_draws, generator)
+        share = torch.softmax(log_w, 0)
         index = torch.multinomial(share, n_samples, True, generator=generator)
+        if model.posterior.is_discrete:  # the sum is exact
+            return z[index], math.inf
         return z[index], float(1 / share.square().sum())
+
+
+def _every_class(model, weights, row):
+    """All codes, and their log joint probabilities with the row."""
+    z = torch.eye(model.n_components, dtype=row[0].dtype, device=row[0].device)
+    return z, _log_joint(model, weights, row, z)
+
+
+def _drawn(model, weights, row, n_draws, generator):
+    """Draws of the last round, and their log importance weights."""
+    encoder = _Encoder(model, weights, row[0])
+    parts, shares = [model.prior_of(weights), encoder], _SHARES_WITHOUT
+    is_real = model.posterior.support == "real"
+    if is_real:
+        parts, shares = [*parts, encoder], (0.5, 0.25, 0.25)
+    for _ in range(_ROUNDS if is_real else 1):
+        z = _draws(parts, shares, n_draws, model.n_components, generator)
+        z = z.to(row[0].dtype)
+        log_w = _log_joint(model, weights, row, z)
+        log_w -= _log_mixture(parts, shares, z)
+        if is_real:
+            parts[2], shares = _Normal.to(z, torch.softmax(log_w, 0)), _SHARES
+    return z, log_w
 
 
 def _log_joint(model, weights, row, z):
     """log p(z) + log p(x_observed|z) of each draw."""
     _, targets, observed = row
+    prior = model.prior_of(weights)
     parts = []
     for some in z.split(_DRAWS_AT_ONCE):
         log_prob = model.decode(weights, some).log_prob(targets.expand(len(some), -1))
         if observed is not None:
             log_prob = log_prob * observed
-        parts.append(log_prob.sum(-1) + model.prior.log_prob(some))
+        parts.append(log_prob.sum(-1) + prior.log_prob(some))
     return torch.cat(parts)
 
 
@@ -91,16 +115,27 @@ def _log_mixture(parts, shares, z):
     ).logsumexp(0)
 
 
+class _Encoder:
+    """The encoder's posterior of a single row."""
+
+    def __init__(self, model, weights, inputs):
+        self._codes = model.encode(weights, inputs)
+        self._posterior = model.posterior
+
+    def sample(self, n_samples, n_components, generator):
+        shape = n_samples, 1, self._posterior.n_noise(n_components)
+        noise = self._posterior.noise(shape, generator).double()
+        return self._codes.rsample(noise)[:, 0].double()
+
+    def log_prob(self, z):
+        return self._codes.log_prob(z.unsqueeze(1))[:, 0]
+
+
 class _Normal:
     """A normal distribution with any covariance."""
 
     def __init__(self, mean, factor):
         self._mean, self._factor = mean.double(), factor.double()
-
-    @classmethod
-    def of(cls, codes):
-        """The posterior of a single row."""
-        return cls(codes.mean[0], codes.log_scale[0].exp().diag())
 
     @classmethod
     def to(cls, z, share):

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 
-from skvae import priors
 from skvae.core.draws import shared_uniforms
 from skvae.core.rows import split
 from skvae.objectives import Terms
@@ -48,8 +47,12 @@ def codes(model, weights, inputs):
 
 
 def shared_noise(model, n_draws, like, scrambling=0):
-    """Noise of shape (n_draws, 1, n_components), the same for every row."""
-    uniforms = shared_uniforms(n_draws, model.n_components, scrambling)
+    """Noise of shape (n_draws, 1, n_noise), the same for every row.
+
+    As many draws as there are values, where codes are discrete.
+    """
+    n_noise = model.posterior.n_noise(model.n_components)
+    uniforms = shared_uniforms(n_draws, n_noise, scrambling)
     return model.posterior.carry(uniforms).to(like).unsqueeze(1)
 
 
@@ -74,7 +77,8 @@ def log_weights(model, weights, rows, noise, defended=True):
         Inputs, targets and observed, as `core.rows` gives them.
     noise : Tensor of shape (n_draws, n_rows or 1, n_components)
     defended : bool, default=True
-        Whether some of the draws for rows with holes are from the standard normal.
+        Whether some of the draws for rows with holes are from the standard member of
+        the posterior's family.
 
     Returns
     -------
@@ -84,19 +88,24 @@ def log_weights(model, weights, rows, noise, defended=True):
     with torch.no_grad():
         posterior = model.encode(weights, inputs)
         z = posterior.rsample(noise)
-        log_q = posterior.log_prob(z)
-        if observed is not None and defended:
-            z, log_q = _defended(posterior, z, log_q, observed, noise)
+        if model.posterior.is_discrete:
+            # Each value stands for itself alone.
+            log_q = z.new_tensor(-math.log(len(z)))
+        else:
+            log_q = posterior.log_prob(z)
+            if observed is not None and defended:
+                standard = model.posterior.standard(model.n_components, z)
+                z, log_q = _defended(posterior, standard, z, log_q, observed, noise)
         columns = model.decode(weights, z)
         features = columns.log_prob(targets)
         if observed is not None:
             features = features * observed
-        log_prior = model.prior.log_prob(z) - log_q
+        log_prior = model.prior_of(weights).log_prob(z) - log_q
         return Weighted(features.sum(-1) + log_prior, features, z, columns)
 
 
-def _defended(posterior, z, log_q, observed, noise):
-    """Draws for rows with holes, some from the standard normal, and their density.
+def _defended(posterior, standard, z, log_q, observed, noise):
+    """Draws for rows with holes, some from a standard code, and their density.
 
     The encoder may be surer of a row than what was observed of it allows. The share of
     other draws bounds their weights; a row without observed cells has those alone.
@@ -112,11 +121,11 @@ def _defended(posterior, z, log_q, observed, noise):
     n_defensive = round(_DEFENSIVE_SHARE * n_draws)
     defensive = torch.arange(n_draws, device=z.device) >= n_draws - n_defensive
     taken = (defensive.unsqueeze(1) & has_holes) | empty
-    z = torch.where(taken.unsqueeze(-1), noise.expand_as(z), z)
+    z = torch.where(taken.unsqueeze(-1), standard.rsample(noise), z)
     share = torch.where(empty, 1.0, n_defensive / n_draws)
     log_mixture = torch.logaddexp(
         posterior.log_prob(z) + torch.log1p(-share).to(z),
-        priors.Gaussian().log_prob(z) + share.log().to(z),
+        standard.log_prob(z) + share.log().to(z),
     )
     return z, torch.where(has_holes, log_mixture, log_q)
 
@@ -153,9 +162,9 @@ def score(model, weights, rows, n_draws, by_feature=False, defended=True):
     """
     noise = shared_noise(model, n_draws, rows[0])
     log_likelihood, by_columns = [], []
-    for few in split(rows, rows_per_pass(model, n_draws)):
+    for few in split(rows, rows_per_pass(model, len(noise))):
         log_w, features, *_ = log_weights(model, weights, few, noise, defended)
-        log_likelihood.append(torch.logsumexp(log_w, 0) - math.log(n_draws))
+        log_likelihood.append(torch.logsumexp(log_w, 0) - math.log(len(noise)))
         if by_feature:
             share = torch.softmax(log_w, 0).unsqueeze(-1)
             by_columns.append((share * features).sum(0))
@@ -177,11 +186,12 @@ def without_each(model, weights, rows, n_draws):
     """
     noise = shared_noise(model, n_draws, rows[0])
     whole, without = [], []
-    for few in split(rows, rows_per_pass(model, n_draws)):
+    for few in split(rows, rows_per_pass(model, len(noise))):
         log_w, features, *_ = log_weights(model, weights, few, noise)
         whole.append(torch.logsumexp(log_w, 0))
         without.append(torch.logsumexp(log_w.unsqueeze(-1) - features, 0))
-    return torch.cat(whole) - math.log(n_draws), torch.cat(without) - math.log(n_draws)
+    constant = math.log(len(noise))
+    return torch.cat(whole) - constant, torch.cat(without) - constant
 
 
 def bound(model, weights, rows, n_draws, with_code=True):
@@ -210,16 +220,17 @@ def bound(model, weights, rows, n_draws, with_code=True):
     noise = shared_noise(model, n_draws, rows[0])
     totals, by_columns = [], []
     with torch.no_grad():
-        for inputs, targets, observed in split(rows, rows_per_pass(model, n_draws)):
+        for inputs, targets, observed in split(rows, rows_per_pass(model, len(noise))):
             posterior = model.encode(weights, inputs)
             z = posterior.rsample(noise)
             features = model.decode(weights, z).log_prob(targets)
             if observed is not None:
                 features = features * observed
-            terms = Terms(features.sum(-1), posterior, model.prior, z)
-            total = terms.log_likelihood.mean(0)
+            prior = model.prior_of(weights)
+            terms = Terms(features.sum(-1), posterior, prior, z)
+            total = terms.expected(terms.log_likelihood)
             totals.append(total - terms.kl if with_code else total)
-            by_columns.append(features.mean(0))
+            by_columns.append(terms.expected(features))
     return Scores(torch.cat(totals), torch.cat(by_columns))
 
 
@@ -232,7 +243,7 @@ def expected(model, weights, rows, n_draws):
     """
     noise = shared_noise(model, n_draws, rows[0])
     means = []
-    for few in split(rows, rows_per_pass(model, n_draws)):
+    for few in split(rows, rows_per_pass(model, len(noise))):
         weighted = log_weights(model, weights, few, noise)
         share = torch.softmax(weighted.log_w, 0).unsqueeze(-1)
         means.append((share * weighted.columns.mean).sum(0))
@@ -243,7 +254,7 @@ def redrawn(model, weights, rows, n_draws, generator):
     """Codes drawn from p(z|x) by importance resampling, (n_rows, n_components)."""
     noise = shared_noise(model, n_draws, rows[0])
     drawn = []
-    for few in split(rows, rows_per_pass(model, n_draws)):
+    for few in split(rows, rows_per_pass(model, len(noise))):
         weighted = log_weights(model, weights, few, noise)
         share = torch.softmax(weighted.log_w, 0).T
         index = torch.multinomial(share, 1, generator=generator).squeeze(1)

@@ -53,6 +53,7 @@ class Model:
             "decoder": self.decoder.shapes,
             "likelihood": likelihood.own_shapes(n_features),
             "reader": reader.shapes,
+            "prior": prior.own_shapes(n_components, reader.n_outputs),
         }
 
     @property
@@ -66,8 +67,12 @@ class Model:
 
     @property
     def can_start_linear(self):
-        """Whether both networks can begin as affine maps."""
-        return self.encoder.can_start_linear and self.decoder.can_start_linear
+        """Whether both networks can begin as affine maps, with codes to match."""
+        return (
+            self.posterior.can_start_linear
+            and self.encoder.can_start_linear
+            and self.decoder.can_start_linear
+        )
 
     def views(self, flat):
         """The flat vector as named tensors that share its memory.
@@ -81,8 +86,8 @@ class Model:
         Returns
         -------
         weights : dict of str to dict of str to Tensor
-            By part of the model ("encoder", "decoder", "likelihood", "reader"), then by
-            name.
+            By part of the model ("encoder", "decoder", "likelihood", "reader",
+            "prior"), then by name.
         """
         weights, offset = {}, 0
         for part, shapes in self._shapes.items():
@@ -96,11 +101,22 @@ class Model:
 
     def encode(self, weights, inputs):
         """q(z|x) for raw inputs of shape (n_rows, n_inputs)."""
-        rows = self.reader(weights["reader"], inputs)
+        return self._encode_read(weights, self.reader(weights["reader"], inputs))
+
+    def _encode_read(self, weights, rows):
         return self.posterior(*self.encoder(weights["encoder"], rows))
+
+    def prior_of(self, weights):
+        """p(z)."""
+        return self.prior.bound(
+            weights["prior"],
+            lambda rows: self._encode_read(weights, rows),
+            self.posterior,
+        )
 
     def decode(self, weights, z):
         """p(x|z) for codes of shape (..., n_rows, n_components)."""
+        z = self.posterior.features(z)
         if z.ndim == 4:
             return self._decode_members(weights, z)
         outputs = self.decoder(weights["decoder"], z.reshape(-1, self.n_components))
@@ -126,7 +142,7 @@ class Model:
         targets : Tensor of shape (n_rows, n_features)
         observed : Tensor of shape (n_rows, n_features) or None
             1 for a cell that counts, 0 for a hole. None: there are no holes.
-        noise : Tensor of shape (n_draws, n_rows, n_components)
+        noise : Tensor of shape (n_draws, n_rows, n_noise)
             Of an ensemble, all have a dimension of members before that of rows.
 
         Returns
@@ -138,7 +154,7 @@ class Model:
         log_likelihood = self.decode(weights, z).log_prob(targets)
         if observed is not None:
             log_likelihood = log_likelihood * observed
-        return Terms(log_likelihood.sum(-1), codes, self.prior, z)
+        return Terms(log_likelihood.sum(-1), codes, self.prior_of(weights), z)
 
     def start_random(self, flat, generator, mean, variance):
         """The textbook start: random matrices; scales as if the code said nothing."""
@@ -171,23 +187,33 @@ class Model:
             weights["decoder"], generator, start.weight, start.locations, start.others
         )
         self.reader.start(weights["reader"], generator)
-        # The posterior of a linear-Gaussian model: its mean is exact, its variances
-        # are the best independent ones (exact where the loadings are orthogonal).
-        weighted = loadings / start.variance
-        precision = torch.eye(self.n_components, dtype=torch.float64, device="cpu")
-        precision += weighted @ loadings.T
-        matrix = torch.linalg.solve(precision, weighted).T
+        matrix, locations, others = self.posterior.linear_start(
+            loadings, start.variance
+        )
         # What the encoder reads beside these columns says nothing yet.
         n_beside = self.reader.n_outputs - len(matrix)
-        whole = torch.cat([matrix, matrix.new_zeros((n_beside, self.n_components))])
-        scale = precision.diagonal().rsqrt()
+        whole = torch.cat([matrix, matrix.new_zeros((n_beside, matrix.shape[1]))])
         self.encoder.start_linear(
             weights["encoder"],
             generator,
             whole,
-            -input_mean @ matrix,
-            self.posterior.start(scale),
+            locations - input_mean @ matrix,
+            others,
         )
+
+    def start_prior(self, flat, generator, inputs):
+        """The start of the prior's own weights, the networks having theirs.
+
+        Parameters
+        ----------
+        inputs : Tensor of shape (n_rows, n_inputs)
+            Raw inputs of some training rows.
+        """
+        weights = self.views(flat)
+        if weights["prior"]:
+            rows = self.reader(weights["reader"], inputs)
+            mean = self._encode_read(weights, rows).mean
+            self.prior.start(weights["prior"], generator, rows, mean)
 
 
 def rows_of_members(z):

@@ -4,9 +4,9 @@
 held-out rows and at the end of every epoch. Whoever drives it may stop at any record:
 closing the generator leaves the best weights seen in place.
 
-Adam runs at a constant rate, and the model is the running average of its weights
-(Polyak and Juditsky, 1992). Averaging does what a decaying rate does, without having
-to know in advance when training will stop.
+The optimiser runs at a constant rate, and the model is the running average of its
+weights (Polyak and Juditsky, 1992). Averaging does what a decaying rate does, without
+having to know in advance when training will stop.
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 
 from skvae.core import backward
+from skvae.core.aggressive import Pace
 from skvae.core.optimizer import Adam
 from skvae.core.rows import select
 
@@ -60,7 +61,11 @@ class Plan:
     beta : float
         Weight of the divergence from the prior.
     kl_warmup : float
-        Share of the planned steps over which that weight rises from zero.
+        Share of each cycle over which that weight rises from zero.
+    n_cycles : int
+        Cycles that the planned steps are divided into.
+    n_encoder_steps : int
+        Steps of the encoder for each of the decoder, at most, while the code learns.
     patience : int
         Looks without an improvement by `tolerance` after which training stops.
     tolerance : float
@@ -77,6 +82,8 @@ class Plan:
     n_draws: int = 1
     beta: float = 1.0
     kl_warmup: float = 0.0
+    n_cycles: int = 1
+    n_encoder_steps: int = 1
     patience: int = 12
     tolerance: float = 1e-4
     going_on: bool = False
@@ -95,11 +102,15 @@ class Plan:
 
     @property
     def warm_up_steps(self):
-        return self.kl_warmup * self.n_steps
+        """Steps after which the divergence has its full weight for good."""
+        before = self.n_cycles - 1 if self.kl_warmup else 0
+        return (before + self.kl_warmup) / self.n_cycles * self.n_steps
 
     def one_pass(self):
         """The plan of `partial_fit`: an epoch, without rise, average or warm-up."""
-        return replace(self, max_epochs=1, going_on=True, kl_warmup=0.0)
+        return replace(
+            self, max_epochs=1, going_on=True, kl_warmup=0.0, n_encoder_steps=1
+        )
 
     def learning_rate_at(self, step):
         if self.going_on:
@@ -113,7 +124,8 @@ class Plan:
     def beta_at(self, step):
         if step >= self.warm_up_steps:
             return self.beta
-        return self.beta * step / self.warm_up_steps
+        position = step * self.n_cycles / self.n_steps % 1
+        return self.beta * min(1.0, position / self.kl_warmup)
 
 
 class Record(NamedTuple):
@@ -139,11 +151,12 @@ class HeldOut:
 
     def __init__(self, model, objective, rows, generator):
         self._model = model
-        self._objective = objective
+        self._objective = objective.bound
         n_rows = len(rows[0])
         n_draws = max(objective.n_draws(1), round(_TERMS_PER_LOOK / n_rows))
-        shape = (n_draws, n_rows, model.n_components)
-        noise = model.posterior.noise(shape, generator)
+        n_noise = model.posterior.n_noise(model.n_components)
+        noise = model.posterior.noise((n_draws, n_rows, n_noise), generator)
+        n_draws = len(noise)
         self.n_terms = n_draws * n_rows
         widest = sum(model.likelihood.n_outputs(model.n_features))
         n_at_once = max(1, _OUTPUTS_AT_ONCE // (n_draws * widest))
@@ -194,7 +207,7 @@ class _Best:
             self._flat.copy_(self.weights)
 
 
-def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=None):
+def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=None):
     """Minimise the objective, in place.
 
     Parameters
@@ -215,8 +228,8 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
     held_out : HeldOut or None, default=None
         With it, training stops early, and the best weights are restored at the end:
         each member's own, once no member gets better any more.
-    adam : Adam or None, default=None
-        To go on with the moments of earlier steps.
+    rule : Rule or None, default=None
+        Of updates, to go on from earlier steps; Adam by default.
 
     Yields
     ------
@@ -228,7 +241,7 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
         If the loss is not finite at a record, or at the end far above the start.
     """
     moving = flat.clone()
-    adam = adam or Adam(flat.shape, flat.device)
+    rule = rule or Adam(flat.shape, flat.device)
     members = [flat] if flat.ndim == 1 else list(flat)
     averaged = [model.views(member) for member in members]
     if backward.covers(model, objective):
@@ -237,6 +250,7 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
         differentiate = _Autograd(model, moving, objective)
     best = [_Best(member, plan) for member in members]
     look_every = _steps_between_looks(plan, held_out)
+    pace = Pace(model, moving, plan.n_encoder_steps)
     step = 0
     probe = None
     try:
@@ -248,12 +262,16 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, adam=N
                     probe = _Probe(model, objective, plan.beta, batch)
                     probe.begin(averaged)
                 loss, gradient = differentiate(plan.beta_at(step), *batch)
-                adam.step(moving, gradient, plan.learning_rate_at(step))
+                before = None if pace.is_over else moving.clone()
+                rule.step(moving, gradient, plan.learning_rate_at(step))
+                if before is not None:
+                    pace.settle(moving, before, loss, batch)
                 flat.lerp_(moving, 1 - plan.averaging_at(step))
                 total += loss * n_rows
                 n_seen += n_rows
                 step += 1
                 looks = step >= plan.warm_up_steps and step % look_every == 0
+                looks = looks and pace.is_over
                 if held_out is not None and (looks or step == plan.n_steps):
                     scores = [held_out.score(weights) for weights in averaged]
                     score = sum(scores) / len(scores)
@@ -331,7 +349,8 @@ def _batches(model, chunks, plan, generator):
     """Slices of the chunks, with the noise of a chunk drawn at once."""
     for chunk in chunks():
         *members, n_rows, _ = chunk[0].shape
-        shape = (plan.n_draws, *members, n_rows, model.n_components)
+        n_noise = model.posterior.n_noise(model.n_components)
+        shape = (plan.n_draws, *members, n_rows, n_noise)
         noise = model.posterior.noise(shape, generator)
         for start in range(0, n_rows, plan.rows_per_step):
             rows = (..., slice(start, start + plan.rows_per_step), slice(None))
@@ -358,7 +377,12 @@ class _Autograd:
             terms = self._model.terms(self._weights, *batch)
             loss = self._objective(terms, beta)
             # The sum over members of their means over rows.
-            gradients = torch.autograd.grad(loss * self._n_members, self._leaves)
+            gradients = torch.autograd.grad(
+                loss * self._n_members,
+                self._leaves,
+                allow_unused=True,  # such as a prior that the objective does not read
+                materialize_grads=True,
+            )
         whole = [part.flatten(int(self._is_ensemble)) for part in gradients]
         return loss.detach(), torch.cat(whole, -1)
 

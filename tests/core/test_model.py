@@ -72,7 +72,7 @@ def test_monte_carlo_divergence_where_none_is_closed():
     class Shifted(priors.Gaussian):
         pass
 
-    wide = type("Unknown", (), {"log_prob": priors.Gaussian().log_prob})()
+    wide = type("Unknown", (priors.Prior,), {"log_prob": priors.Gaussian.log_prob})()
     X, noise = data(n_draws=20_000)
     model, other = small_model(), small_model(prior=wide)
     weights = model.views(random_start(model))

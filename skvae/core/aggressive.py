@@ -1,0 +1,139 @@
+"""The encoder ahead of the decoder, while the code still learns.
+
+Early in training the encoder lags behind the posterior that the decoder implies, and
+the decoder may learn to do without a code. Here the encoder makes several steps for
+each of the decoder, until the information of the code about the row grows no more.
+"""
+
+import math
+
+import torch
+
+__all__ = ["Pace", "mutual_information"]
+
+#: Encoder steps whose mean loss must fall for the encoder to go on.
+_STEPS_PER_WINDOW = 10
+#: Decoder steps between looks at the information, and looks without growth to the end.
+_DECODER_STEPS_PER_LOOK, _PATIENCE = 20, 5
+#: Rows by which the information is judged: it reads as log of these at most.
+_ROWS = 1_024
+
+
+class Pace:
+    """Whose turn a step is: the encoder's, the decoder's, or, in the end, of both.
+
+    Parameters
+    ----------
+    model : Model
+    flat : Tensor of shape (n_weights,)
+    n_encoder_steps : int
+        For each of the decoder, at most; 1 is both at once from the beginning.
+
+    Attributes
+    ----------
+    is_over : bool
+        Whether both go together.
+
+    References
+    ----------
+    J. He et al., "Lagging Inference Networks and Posterior Collapse in Variational
+    Autoencoders", ICLR 2019, algorithm 1.
+    """
+
+    def __init__(self, model, flat, n_encoder_steps):
+        self.is_over = n_encoder_steps == 1
+        if self.is_over:
+            return
+        self._model = model
+        self._weights = model.views(flat)
+        self._of_encoder = _encoder_mask(model, flat)
+        self._n_encoder_steps = n_encoder_steps
+        self._batch, self._best, self._n_looks, self._n_decoder_steps = (
+            None,
+            -math.inf,
+            0,
+            0,
+        )
+        self._begin_turn()
+
+    def _begin_turn(self):
+        self._n_steps, self._window, self._last = 0, 0.0, math.inf
+        self._encoder_is_done = False
+
+    def settle(self, moving, before, loss, batch):
+        """Put back, in place, the weights whose turn it is not.
+
+        Parameters
+        ----------
+        moving, before : Tensor of shape (n_weights,)
+            The weights after the step of the optimiser, and before.
+        loss : Tensor
+            Of the batch.
+        batch : tuple
+            Inputs, targets, observed and noise.
+        """
+        self._remember(batch)
+        mine = ~self._of_encoder if self._encoder_is_done else self._of_encoder
+        torch.where(mine, moving, before, out=moving)
+        if self._encoder_is_done:
+            self._n_decoder_steps += 1
+            if self._n_decoder_steps % _DECODER_STEPS_PER_LOOK == 0:
+                self._look()
+            self._begin_turn()
+            return
+        self._n_steps += 1
+        self._window += float(loss) / _STEPS_PER_WINDOW
+        if self._n_steps % _STEPS_PER_WINDOW == 0:
+            self._encoder_is_done = self._window >= self._last
+            self._window, self._last = 0.0, self._window
+        self._encoder_is_done |= self._n_steps >= self._n_encoder_steps
+
+    def _remember(self, batch):
+        """Keep the first rows: the information is always judged by the same ones."""
+        if self._batch is None:
+            self._batch = []
+        n_rows = sum(len(inputs) for inputs, _ in self._batch)
+        if n_rows < _ROWS:
+            self._batch.append((batch[0].clone(), batch[-1][:1].clone()))
+
+    def _look(self):
+        inputs = torch.cat([inputs for inputs, _ in self._batch])
+        noise = torch.cat([noise for _, noise in self._batch], 1)
+        information = mutual_information(self._model, self._weights, inputs, noise)
+        self._n_looks = 0 if information > self._best else self._n_looks + 1
+        self._best = max(self._best, information)
+        self.is_over = self._n_looks >= _PATIENCE
+
+
+def mutual_information(model, weights, inputs, noise):
+    """I(x; z) under the encoder, in nats, log(n_rows) at most.
+
+    The mean of log q(z|x) - log q(z), q(z) being the mean posterior of these rows.
+
+    Parameters
+    ----------
+    inputs : Tensor of shape (n_rows, n_inputs)
+    noise : Tensor of shape (n_draws, n_rows or 1, n_noise)
+
+    References
+    ----------
+    M. D. Hoffman and M. J. Johnson, "ELBO surgery", 2016, section 2.
+    """
+    with torch.no_grad():
+        codes = model.encode(weights, inputs)
+        z = codes.rsample(noise)
+        log_ratio = codes.log_prob(z) - model.posterior.mixture(codes).log_prob(z)
+        shares = codes.log_shares()
+        if shares is None:
+            return float(log_ratio.mean())
+        return float((shares.exp() * log_ratio).sum(0).mean())
+
+
+def _encoder_mask(model, flat):
+    """Which of the weights make the code of a row."""
+    mask = torch.zeros(flat.shape, dtype=torch.bool, device=flat.device)
+    views = model.views(mask)
+    for part in ("encoder", "reader"):
+        for view in views[part].values():
+            view.fill_(True)
+    return mask

@@ -1,0 +1,236 @@
+"""Normal codes: independent, correlated, and those whose logarithms are normal."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from skvae import priors
+from skvae.posteriors.base import LARGEST_LOGARITHM, Codes, Posterior
+
+__all__ = ["FullGaussian", "Gaussian", "LogNormal"]
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+#: Bound of the log-scales: exp(+-8) covers every posterior that data can call for,
+#: and keeps exp and its gradient finite whatever the encoder's input.
+_LOG_SCALE_BOUND = 8.0
+
+
+@dataclass(frozen=True)
+class Gaussian(Posterior):
+    """Normal posterior with independent components.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    equation 9 and appendix B.
+
+    Examples
+    --------
+    >>> from skvae.posteriors import Gaussian
+    >>> Gaussian()
+    Gaussian()
+    """
+
+    prior: ClassVar[str] = "gaussian"
+    can_start_linear: ClassVar[bool] = True
+
+    def linear_start(self, loadings, noise_variance):
+        # The mean is exact, the variances are the best independent ones (exact where
+        # the loadings are orthogonal).
+        precision, matrix = _linear_gaussian(loadings, noise_variance)
+        locations = matrix.new_zeros(len(loadings))
+        return matrix, locations, self.raw(precision.diagonal().rsqrt())
+
+    def raw(self, scale):
+        """The others at which components have these scales."""
+        return _LOG_SCALE_BOUND * torch.atanh(scale.log() / _LOG_SCALE_BOUND)
+
+    def noise(self, shape, generator):
+        return torch.randn(
+            shape, generator=generator, dtype=torch.float32, device=generator.device
+        )
+
+    def unpack(self, locations, others):
+        """Means, squashed others in (-1, 1), and the log-scales that they make."""
+        squashed = torch.tanh(others / _LOG_SCALE_BOUND)
+        return locations, squashed, _LOG_SCALE_BOUND * squashed
+
+    def mixture(self, codes):
+        return priors.MixtureOfNormals(codes.mean, codes.log_scale)
+
+    def __call__(self, locations, others):
+        mean, _, log_scale = self.unpack(locations, others)
+        return GaussianCodes(mean, log_scale)
+
+
+@dataclass(frozen=True)
+class GaussianCodes(Codes):
+    """Independent normal components, for each row."""
+
+    mean: torch.Tensor
+    log_scale: torch.Tensor
+
+    def rsample(self, noise):
+        return self.mean + self.log_scale.exp() * noise
+
+    def log_prob(self, z):
+        standardized = (z - self.mean) * (-self.log_scale).exp()
+        terms = -0.5 * standardized.square() - (self.log_scale + _HALF_LOG_2PI)
+        return terms.sum(-1)
+
+    def kl_divergence(self, prior):
+        if not isinstance(prior, priors.Gaussian):
+            q = torch.distributions.Normal(
+                self.mean, self.log_scale.exp(), validate_args=False
+            )
+            return priors.closed_kl(q, prior)
+        variance = (2 * self.log_scale).exp()
+        return 0.5 * (variance + self.mean.square() - 1) - self.log_scale
+
+
+@dataclass(frozen=True)
+class FullGaussian(Gaussian):
+    """Normal posterior with any covariance, by its Cholesky factor.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "An Introduction to Variational Autoencoders", 2019,
+    section 2.5.1.
+
+    Examples
+    --------
+    >>> from skvae.posteriors import FullGaussian
+    >>> FullGaussian()
+    FullGaussian()
+    """
+
+    mixture = Posterior.mixture
+
+    def n_outputs(self, n_components):
+        return n_components, n_components * (n_components + 1) // 2
+
+    def linear_start(self, loadings, noise_variance):
+        precision, matrix = _linear_gaussian(loadings, noise_variance)
+        factor = torch.linalg.cholesky(torch.linalg.inv(precision))
+        scale = factor.diagonal()
+        rows, columns = _below_diagonal(len(loadings))
+        below = factor[rows, columns] / scale[rows]
+        locations = matrix.new_zeros(len(loadings))
+        return matrix, locations, torch.cat([self.raw(scale), below])
+
+    def __call__(self, locations, others):
+        n_components = locations.shape[-1]
+        mean, _, log_scale = self.unpack(locations, others[..., :n_components])
+        # Rows of a unit triangle times the scales: the determinant is their product.
+        factor = torch.diag_embed(torch.ones_like(mean))
+        rows, columns = _below_diagonal(n_components)
+        factor[..., rows, columns] = others[..., n_components:]
+        return FullGaussianCodes(mean, log_scale, factor * log_scale.exp()[..., None])
+
+
+@dataclass(frozen=True)
+class FullGaussianCodes(Codes):
+    """Correlated normal components, for each row."""
+
+    mean: torch.Tensor
+    log_scale: torch.Tensor  # logarithm of the factor's diagonal
+    factor: torch.Tensor  # lower triangle, (n_rows, n_components, n_components)
+
+    def rsample(self, noise):
+        return self.mean + (self.factor @ noise.unsqueeze(-1)).squeeze(-1)
+
+    def log_prob(self, z):
+        centered = (z - self.mean).unsqueeze(-1)
+        factor = self.factor.expand(*centered.shape[:-1], z.shape[-1])
+        noise = torch.linalg.solve_triangular(factor, centered, upper=False)
+        terms = -0.5 * noise.squeeze(-1).square() - (self.log_scale + _HALF_LOG_2PI)
+        return terms.sum(-1)
+
+    def kl_divergence(self, prior):
+        # The divergence of N(m, S) from N(0, I), (tr S + m'm - k - log |S|) / 2, is a
+        # sum over components; log |S| is twice that of the diagonal's logarithms.
+        if not isinstance(prior, priors.Gaussian):
+            q = torch.distributions.MultivariateNormal(
+                self.mean, scale_tril=self.factor, validate_args=False
+            )
+            return priors.closed_kl(q, prior)
+        variance = self.factor.square().sum(-1)
+        return 0.5 * (variance + self.mean.square() - 1) - self.log_scale
+
+
+@dataclass(frozen=True)
+class LogNormal(Posterior):
+    """Positive codes whose logarithms are normal and independent.
+
+    Its prior is that of exp of a standard normal number; the decoder reads the
+    logarithm. It is the Gaussian model in other units: bounds and scores are the same.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    section 2.4, composition.
+
+    Examples
+    --------
+    >>> from skvae.posteriors import LogNormal
+    >>> LogNormal()
+    LogNormal()
+    """
+
+    support: ClassVar[str] = "positive"
+    can_start_linear: ClassVar[bool] = True
+    linear_start = Gaussian.linear_start
+    raw = Gaussian.raw
+    unpack = Gaussian.unpack
+    noise = Gaussian.noise
+
+    def features(self, z):
+        return z.log()
+
+    def contains(self, Z):
+        return Z > 0
+
+    def __call__(self, locations, others):
+        mean, _, log_scale = self.unpack(locations, others)
+        return LogNormalCodes(GaussianCodes(mean, log_scale))
+
+
+@dataclass(frozen=True)
+class LogNormalCodes(Codes):
+    """Independent log-normal components, for each row."""
+
+    logarithm: GaussianCodes
+
+    @property
+    def mean(self):
+        half_variance = 0.5 * (2 * self.logarithm.log_scale).exp()
+        return (self.logarithm.mean + half_variance).clamp(max=LARGEST_LOGARITHM).exp()
+
+    def rsample(self, noise):
+        bounds = -LARGEST_LOGARITHM, LARGEST_LOGARITHM
+        return self.logarithm.rsample(noise).clamp(*bounds).exp()
+
+    def log_prob(self, z):
+        logarithm = z.log()
+        return self.logarithm.log_prob(logarithm) - logarithm.sum(-1)
+
+    def kl_divergence(self, prior):
+        if not prior.is_standard_of(LogNormal):
+            return None
+        return self.logarithm.kl_divergence(priors.Gaussian())
+
+
+def _linear_gaussian(loadings, noise_variance):
+    """Precision of z given x, and the matrix from x to the mean of z."""
+    weighted = loadings / noise_variance
+    precision = torch.eye(len(loadings), dtype=loadings.dtype, device=loadings.device)
+    precision += weighted @ loadings.T
+    return precision, torch.linalg.solve(precision, weighted).T
+
+
+def _below_diagonal(n):
+    """Row and column numbers of the entries below the diagonal."""
+    return torch.tril_indices(n, n, -1, device="cpu").unbind()

@@ -1,0 +1,287 @@
+"""Codes by a location and a scale: z = location + scale * noise.
+
+The first road of Kingma and Welling (2014, section 2.4). A family is its standard
+member: a density, a quantile function and three moments.
+"""
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+from typing import ClassVar
+
+import torch
+from scipy import special
+from torch.nn import functional
+
+from skvae import priors
+from skvae.posteriors.base import LARGEST_LOGARITHM, Codes, Posterior, bounded
+from skvae.posteriors.gaussian import Gaussian
+
+__all__ = ["Cauchy", "Gumbel", "Laplace", "Logistic", "StudentT", "Uniform"]
+
+_EULER = 0.57721566490153286
+
+
+class _LocationScale(Posterior):
+    """What the families share; they say what their standard member is."""
+
+    prior: ClassVar[str] = "gaussian"
+    can_start_linear: ClassVar[bool] = True
+    #: Mean, variance and differential entropy (nats) of the standard member.
+    mean: ClassVar[float] = 0.0
+    variance: ClassVar[float]
+    entropy: ClassVar[float]
+
+    def linear_start(self, loadings, noise_variance):
+        matrix, locations, _ = Gaussian().linear_start(loadings, noise_variance)
+        precision = 1 + (loadings.square() / noise_variance).sum(1)
+        scale = (precision * self.variance).rsqrt()
+        log_scale = scale.log().clamp(-7.9, 7.9)
+        return matrix, locations - self.mean * scale, 8 * torch.atanh(log_scale / 8)
+
+    def log_density(self, noise):
+        """Log-density of the standard member."""
+        raise NotImplementedError
+
+    def __call__(self, locations, others):
+        return LocationScaleCodes(locations, bounded(others), self)
+
+
+@dataclass(frozen=True)
+class LocationScaleCodes(Codes):
+    """Independent components with a location and a scale, for each row."""
+
+    location: torch.Tensor
+    log_scale: torch.Tensor
+    family: _LocationScale
+
+    @property
+    def mean(self):
+        if not self.family.mean:
+            return self.location
+        return self.location + self.family.mean * self.log_scale.exp()
+
+    def rsample(self, noise):
+        return self.location + self.log_scale.exp() * noise
+
+    def log_prob(self, z):
+        noise = (z - self.location) * (-self.log_scale).exp()
+        return (self.family.log_density(noise) - self.log_scale).sum(-1)
+
+    def kl_divergence(self, prior):
+        if isinstance(self.family, Cauchy):
+            return self._kl_of_cauchy() if prior.is_standard_of(Cauchy) else None
+        if not isinstance(prior, priors.Gaussian):
+            return None
+        # Minus the entropy, minus E log p(z), which knows two moments of z alone.
+        square = self.mean.square() + self.family.variance * (2 * self.log_scale).exp()
+        entropy = self.family.entropy + self.log_scale
+        return 0.5 * (square + math.log(2 * math.pi)) - entropy
+
+    def _kl_of_cauchy(self):
+        # F. Chyzak and F. Nielsen, 2019: log(((1 + s)^2 + m^2) / (4 s)).
+        scale = self.log_scale.exp()
+        squares = (1 + scale).square() + self.location.square()
+        return squares.log() - math.log(4) - self.log_scale
+
+
+@dataclass(frozen=True)
+class Laplace(_LocationScale):
+    """Laplace posterior with independent components.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    section 2.4, location-scale.
+
+    Examples
+    --------
+    >>> from skvae.posteriors import Laplace
+    >>> Laplace()
+    Laplace()
+    """
+
+    variance: ClassVar[float] = 2.0
+    entropy: ClassVar[float] = 1 + math.log(2)
+
+    def carry(self, uniforms):
+        centered = uniforms - 0.5
+        return -centered.sign() * torch.log1p(-2 * centered.abs())
+
+    def log_density(self, noise):
+        return -noise.abs() - math.log(2)
+
+
+@dataclass(frozen=True)
+class Logistic(_LocationScale):
+    """Logistic posterior with independent components.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    section 2.4, location-scale.
+
+    Examples
+    --------
+    >>> from skvae.posteriors import Logistic
+    >>> Logistic()
+    Logistic()
+    """
+
+    variance: ClassVar[float] = math.pi**2 / 3
+    entropy: ClassVar[float] = 2.0
+
+    def carry(self, uniforms):
+        return torch.logit(uniforms)
+
+    def log_density(self, noise):
+        return -noise - 2 * functional.softplus(-noise)
+
+
+@dataclass(frozen=True)
+class StudentT(_LocationScale):
+    """Student-t posterior with independent components.
+
+    Parameters
+    ----------
+    df : float, default=5.0
+        Degrees of freedom, above 2.
+
+    Raises
+    ------
+    ValueError
+        If `df` is not above 2: the divergence from a normal prior is infinite there.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    section 2.4, location-scale.
+
+    Examples
+    --------
+    >>> from skvae.posteriors import StudentT
+    >>> StudentT(df=4)
+    StudentT(df=4)
+    """
+
+    df: float = 5.0
+
+    def __post_init__(self):
+        if not (isinstance(self.df, Real) and 2 < self.df < math.inf):
+            raise ValueError(f"df of StudentT must be a float above 2, got {self.df!r}")
+
+    @property
+    def variance(self):
+        return self.df / (self.df - 2)
+
+    @property
+    def entropy(self):
+        half = (self.df + 1) / 2
+        digammas = special.digamma(half) - special.digamma(self.df / 2)
+        return float(half * digammas - self._log_constant)
+
+    @property
+    def _log_constant(self):
+        at_half = math.lgamma((self.df + 1) / 2) - math.lgamma(self.df / 2)
+        return at_half - 0.5 * math.log(self.df * math.pi)
+
+    def carry(self, uniforms):
+        quantiles = special.stdtrit(self.df, uniforms.numpy(force=True))
+        return torch.from_numpy(quantiles).to(uniforms)
+
+    def log_density(self, noise):
+        tails = torch.log1p(noise.square() / self.df) * (-0.5 * (self.df + 1))
+        return tails + self._log_constant
+
+
+@dataclass(frozen=True)
+class Uniform(_LocationScale):
+    """Uniform posterior on an interval of each component.
+
+    A posterior of codes under a normal prior has no bounds; this one has, so that more
+    draws tighten the bound on log p(x) only as far as the interval reaches.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    section 2.4, location-scale.
+
+    Examples
+    --------
+    >>> from skvae.posteriors import Uniform
+    >>> Uniform()
+    Uniform()
+    """
+
+    variance: ClassVar[float] = 1 / 3
+    entropy: ClassVar[float] = math.log(2)
+
+    def carry(self, uniforms):
+        return 2 * uniforms - 1
+
+    def log_density(self, noise):
+        # A draw at the end of the interval may be rounded to beyond it.
+        outside = noise.abs() > 1 + 1e-4
+        return torch.full_like(noise, -math.log(2)).masked_fill(outside, -math.inf)
+
+
+@dataclass(frozen=True)
+class Gumbel(_LocationScale):
+    """Gumbel posterior with independent components: skewed to the right.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    section 2.4, inverse CDF.
+
+    Examples
+    --------
+    >>> from skvae.posteriors import Gumbel
+    >>> Gumbel()
+    Gumbel()
+    """
+
+    mean: ClassVar[float] = _EULER
+    variance: ClassVar[float] = math.pi**2 / 6
+    entropy: ClassVar[float] = 1 + _EULER
+
+    def carry(self, uniforms):
+        return -torch.log(-torch.log(uniforms))
+
+    def log_density(self, noise):
+        return -noise - torch.exp((-noise).clamp(max=LARGEST_LOGARITHM))
+
+
+@dataclass(frozen=True)
+class Cauchy(_LocationScale):
+    """Cauchy posterior with independent components, and a standard Cauchy prior.
+
+    Such codes have no mean: `transform` gives their medians. The decoder reads arsinh
+    of the codes, whose moments are finite, since the bound would be infinitely low
+    under a decoder that is linear in the codes themselves.
+
+    References
+    ----------
+    D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    section 2.4, inverse CDF. F. Chyzak and F. Nielsen, "A closed-form formula for the
+    Kullback-Leibler divergence between Cauchy distributions", 2019, for its divergence.
+
+    Examples
+    --------
+    >>> from skvae.posteriors import Cauchy
+    >>> Cauchy()
+    Cauchy()
+    """
+
+    prior: ClassVar[str] = "standard"
+    # The scale that a normal posterior would have, for want of a variance.
+    variance: ClassVar[float] = 1.0
+
+    def carry(self, uniforms):
+        return torch.tan(math.pi * (uniforms - 0.5))
+
+    def log_density(self, noise):
+        return -math.log(math.pi) - torch.log1p(noise.square())
+
+    def features(self, z):
+        return torch.asinh(z)
