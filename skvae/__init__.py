@@ -7,18 +7,34 @@ __version__ = "0.1.0"
 #: Where the public names are. Lazily (PEP 562): importing the package must not import
 #: torch.
 _PLACES = {
+    "AETransformer": "skvae.autoencoder",
     "FeatureScoreDisplay": "skvae.display",
+    "PosteriorCollapseWarning": "skvae.exceptions",
     "VAEImputer": "skvae.imputer",
     "VAEOutlierDetector": "skvae.outlier",
     "VAETransformer": "skvae.transformer",
+    "compression": "skvae.inspection",
+    "diagnostics": "skvae.inspection",
+    "inference_gap": "skvae.inference",
+    "interpolate": "skvae.latent",
+    "refine": "skvae.inference",
+    "traverse": "skvae.latent",
 }
 
 __all__ = [
+    "AETransformer",
     "FeatureScoreDisplay",
+    "PosteriorCollapseWarning",
     "VAEImputer",
     "VAEOutlierDetector",
     "VAETransformer",
     "__version__",
+    "compression",
+    "diagnostics",
+    "inference_gap",
+    "interpolate",
+    "refine",
+    "traverse",
 ]
 
 

@@ -9,9 +9,10 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import check_random_state, check_scalar, gen_batches
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvae import __version__, columns, frames, labels, parameters, run
+from skvae.collapse import warn_of_collapse
 from skvae.compat import CallbackSupportMixin, in_container
 from skvae.core.rows import gather
 from skvae.core.training import Divergence
@@ -64,6 +65,10 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     _n_members = None
     #: Share of the rows that is neither trained on nor stopped by.
     _fraction_apart = 0.0
+    #: Standard deviation of noise on what the encoder reads in training.
+    _input_noise = 0.0
+    #: What `verbose` calls the score of held-out rows, and its unit.
+    _words = "bound", "nats"
     #: The links between columns of different kinds are learned late: on adult the error
     #: of conditional draws falls from 4.6 to 2.5 points between 3,000 and 10,000 steps.
     _length = parameters.Length(steps=3_000, steps_if_mixed=10_000, epochs=10)
@@ -140,7 +145,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             state = self._new_state(array, rows, layout, seed)
         plan = parameters.plan(self, len(rows), _is_mixed(state))
         training = run.Run(self, array, rows, held_out_rows, state, plan, [seed, 1])
-        history = run.History(type(self).__name__, plan, self.verbose)
+        history = run.History(type(self).__name__, plan, self.verbose, self._words)
 
         def attributes():
             return {
@@ -156,6 +161,8 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         self._follow(training, history, context, task_arguments, attributes)
         vars(self).update(attributes())
         context.call_on_fit_task_end(**task_arguments, reconstruction_attributes={})
+        # To the caller of `fit`, past `fit` itself and what it is wrapped in.
+        warn_of_collapse(self, array, rows, stacklevel=5)
 
     def _follow(self, training, history, context, task_arguments, attributes):
         """Drive the training, an epoch a task, until it ends or a callback stops it."""
@@ -307,6 +314,27 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         """The model in float32 for float32 data, in float64 for everything else."""
         precision = np.float32 if dtype == np.float32 else np.float64
         return FittedModel(self._state, precision, self.device)
+
+    def _decoded(self, X):
+        """Rows that codes stand for, in the container that fit was given."""
+        check_is_fitted(self)
+        index = getattr(X, "index", None) if hasattr(X, "iloc") else None
+        Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        if Z.shape[1] != self.n_components_:
+            raise ValueError(
+                f"X has {Z.shape[1]} columns, but {type(self).__name__} is expecting "
+                f"codes of n_components_={self.n_components_} columns."
+            )
+        fitted = self._fitted_model(Z.dtype)
+        posterior = fitted.model.posterior
+        if not posterior.contains(Z).all():
+            raise ValueError(
+                f"X holds codes that are not {posterior.support}, as those of "
+                f"posterior={posterior!r} are."
+            )
+        return frames.restore(
+            fitted.means(Z), fitted.table.layout, dtypes=False, index=index
+        )
 
     def _check_rows(self, X):
         """Rows to be scored or encoded, checked against the fitted table."""

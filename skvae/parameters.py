@@ -125,16 +125,9 @@ def _prior(prior, posterior, n_components):
     """The prior's settings object, if codes of the posterior can come from it."""
     if isinstance(prior, torch.distributions.Distribution):
         prior = priors.Distribution(prior)
-    if isinstance(prior, priors.Distribution):
-        prior.check(posterior, n_components)
-        return prior
-    prior = resolve(posterior.prior if prior == "auto" else prior, priors.FAMILIES)
-    if prior.support not in (None, posterior.support):
-        raise ValueError(
-            f"prior={prior!r} is one of codes that are {prior.support}, but those of "
-            f"posterior={posterior!r} are {posterior.support}. Set "
-            f'prior="auto", which is "{posterior.prior}" here.'
-        )
+    if isinstance(prior, str):
+        prior = resolve(posterior.prior if prior == "auto" else prior, priors.FAMILIES)
+    prior.check(posterior, n_components)
     return prior
 
 
@@ -167,6 +160,7 @@ def plan(estimator, n_rows, mixed):
         n_encoder_steps=objective.n_encoder_steps,
         patience=estimator.n_iter_no_change,
         tolerance=estimator.tol,
+        input_noise=estimator._input_noise,
     )
 
 

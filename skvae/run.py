@@ -166,7 +166,11 @@ class Run:
                 for values in chunks(X, held_out_rows)
             ]
             held_out = HeldOut(
-                model, objective, to_tensors(_joined(encoded), device), generator
+                model,
+                objective,
+                to_tensors(_joined(encoded), device),
+                generator,
+                plan.input_noise,
             )
         self.records = train(
             model,
@@ -232,9 +236,10 @@ class History:
 
     _LINES = 10
 
-    def __init__(self, name, plan, verbose):
+    def __init__(self, name, plan, verbose, words):
         self.losses, self.scores, self.n_epochs = [], [], 0
         self._name, self._plan, self._verbose = name, plan, verbose
+        self._score_name, self._unit = words
         self._began = time.perf_counter()
         self._next_line = 0.0
 
@@ -250,10 +255,12 @@ class History:
             self._print(record)
 
     def _print(self, record):
-        held_out = f", held-out bound {self.scores[-1]:.3f}" if self.scores else ""
+        held_out = ""
+        if self.scores:
+            held_out = f", held-out {self._score_name} {self.scores[-1]:.3f}"
         print(
             f"[{self._name}] epoch {record.epoch}/{self._plan.max_epochs}, step "
             f"{record.step}/{self._plan.n_steps}: loss {record.loss:.3f}{held_out} "
-            f"nats a row, {time.perf_counter() - self._began:.1f} s",
+            f"{self._unit} a row, {time.perf_counter() - self._began:.1f} s",
             flush=True,
         )

@@ -299,13 +299,14 @@ class TableEncoder:
     def errors(self, X, points, probabilities):
         """Squared distance of numbers to points, in standardised units.
 
-        One minus the probability of the level for levels, 0 for holes.
+        One minus the probability of the level for levels; 0 for holes, and for columns
+        that had no number in fit.
         """
         errors = np.square(self.standardized(X) - self.standardized(points))
         for columns, codec in self._blocks():
             if codec.has_levels:
                 errors[:, columns] = 1 - probabilities[:, columns]
-        errors[np.isnan(X)] = 0.0
+        errors[np.isnan(X) | np.isnan(errors)] = 0.0
         return errors
 
     def by_column(self, values):

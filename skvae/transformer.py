@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_scalar
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from skvae import columns, frames
 from skvae.base import BaseVAE, all_or_nothing, draw_seed
@@ -273,6 +273,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
             estimator is left as it was, as it is when the fit is interrupted.
         TypeError
             If a cell is neither a number nor a label; the message names the column.
+
+        Warns
+        -----
+        PosteriorCollapseWarning
+            If no component of the code is in use, each with a divergence below 0.01
+            nats in `kl_per_component_`, though the columns have variance in common.
         """
         self._fit(X, y)
         return self
@@ -341,24 +347,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
             If the codes have another width than `n_components_`, or lie where the
             posterior's family has no codes, such as below 0 under "gamma".
         """
-        check_is_fitted(self)
-        index = getattr(X, "index", None) if hasattr(X, "iloc") else None
-        Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
-        if Z.shape[1] != self.n_components_:
-            raise ValueError(
-                f"X has {Z.shape[1]} columns, but {type(self).__name__} is expecting "
-                f"codes of n_components_={self.n_components_} columns."
-            )
-        fitted = self._fitted_model(Z.dtype)
-        posterior = fitted.model.posterior
-        if not posterior.contains(Z).all():
-            raise ValueError(
-                f"X holds codes that are not {posterior.support}, as those of "
-                f"posterior={posterior!r} are."
-            )
-        return frames.restore(
-            fitted.means(Z), fitted.table.layout, dtypes=False, index=index
-        )
+        return self._decoded(X)
 
     def sample(self, n_samples=1, *, given=None, random_state=None):
         """New rows, drawn from the model, noise included.

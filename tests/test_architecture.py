@@ -15,7 +15,9 @@ ENGINE = [
     *sorted((PACKAGE / "likelihoods").glob("*.py")),
     *sorted((PACKAGE / "networks").glob("*.py")),
     *sorted((PACKAGE / "posteriors").glob("*.py")),
-    *(PACKAGE / f"{place}.py" for place in ("priors", "objectives", "optimizers")),
+    *sorted((PACKAGE / "priors").glob("*.py")),
+    *sorted((PACKAGE / "objectives").glob("*.py")),
+    PACKAGE / "optimizers.py",
 ]
 ALLOWED_IN_ENGINE = {"torch", "numpy", "scipy", "skvae", *sys.stdlib_module_names}
 BELOW_ENGINE = {

@@ -81,6 +81,46 @@ def test_chain_of_bounds_ends_at_the_exact_value(q):
     assert exact - iwae_512 < 0.1 * (exact - elbo)
 
 
+@pytest.mark.parametrize(("init", "max_iter"), [("pca", 200), ("random", 1_200)])
+def test_bounds_of_a_correlated_posterior_reach_factor_analysis(init, max_iter):
+    X = standardized(load_wine)
+    vae = linear_vae(
+        2, "feature", posterior="full_gaussian", init=init, max_iter=max_iter
+    )
+    vae.fit(X)
+    fitted = FittedModel(vae._state, np.float64)
+    at_origin, *at_axes = torch.cat([torch.zeros(1, 2), torch.eye(2)]).double()
+    columns = fitted.model.decode(fitted.weights, torch.stack([at_origin, *at_axes]))
+    locations, *ends = columns.mean.numpy()
+    loadings = np.stack(ends) - locations
+    covariance = loadings.T @ loadings + np.diag(columns.scale.numpy().ravel() ** 2)
+    targets = fitted.table.encode(X, np.float64)[1]
+    exact = multivariate_normal(locations, covariance).logpdf(targets).mean()
+    elbo, _, iwae_512 = bounds(vae, X, 0).mean(axis=1)
+    assert elbo == pytest.approx(exact, abs=0.02)
+    assert iwae_512 == pytest.approx(exact, abs=0.02)
+
+
+@pytest.mark.parametrize("init", ["pca", "random"])
+def test_encoder_of_the_affine_model_is_the_exact_posterior(init):
+    # x ~ N(m, d^2), x|z ~ N(cz + v, s^2), z|x ~ N(ax + b, t^2): all of it by hand.
+    x = np.random.default_rng(0).normal(3.0, 2.0, size=(2_000, 1))
+    vae = linear_vae(1, scale=0.5, init=init).fit(x)
+    fitted = FittedModel(vae._state, np.float64)
+    ends = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    v, cv = fitted.model.decode(fitted.weights, ends).mean.ravel().tolist()
+    q = evaluation.codes(fitted.model, fitted.weights, ends)
+    b, ab = q.mean.ravel().tolist()
+    a, c, s = ab - b, cv - v, 0.5
+    variance = (2 * q.log_scale).exp().ravel().numpy()
+    # In standardised units x has mean 0 and variance 1.
+    assert v == pytest.approx(0, abs=0.02)
+    assert c**2 + s**2 == pytest.approx(1, abs=0.03)
+    assert a == pytest.approx(c / (c**2 + s**2), rel=0.03)
+    assert b == pytest.approx(-a * v, abs=0.02)
+    np.testing.assert_allclose(variance, s**2 / (c**2 + s**2), rtol=0.03)
+
+
 @pytest.mark.parametrize("scale", ["shared", "conditional"])
 def test_bound_holds_row_by_row_for_the_same_draws(scale):
     X = standardized(load_wine)

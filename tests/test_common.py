@@ -8,7 +8,7 @@ import pytest
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvae import VAEOutlierDetector, VAETransformer
+from skvae import AETransformer, VAEOutlierDetector, VAETransformer
 
 FURTHER_CHECKS = [
     "check_dataframe_column_names_consistency",
@@ -32,6 +32,8 @@ FURTHER_CHECKS_OF_A_DETECTOR = [
 ESTIMATORS = [
     VAETransformer(max_iter=5),
     VAETransformer(max_iter=5, hidden_layer_sizes=(), likelihood="gaussian"),
+    AETransformer(max_iter=5),
+    AETransformer(max_iter=5, hidden_layer_sizes=(), noise=0.5),
     VAEOutlierDetector(max_iter=5),
     # With calibration rows the threshold is theirs, and one check counts rows of fit.
     VAEOutlierDetector(max_iter=5, novelty=True, calibration_fraction=0),
@@ -65,8 +67,9 @@ def test_array_api():
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 @pytest.mark.filterwarnings("ignore:X has feature names, but")
 @pytest.mark.parametrize("name", FURTHER_CHECKS)
-def test_checks_beyond_check_estimator(name):
-    getattr(estimator_checks, name)("VAETransformer", VAETransformer(max_iter=5))
+@pytest.mark.parametrize("kind", [VAETransformer, AETransformer])
+def test_checks_beyond_check_estimator(kind, name):
+    getattr(estimator_checks, name)(kind.__name__, kind(max_iter=5))
 
 
 # These fit on frames and go on with arrays, too.
@@ -78,6 +81,6 @@ def test_checks_beyond_check_estimator_of_a_detector(name):
     getattr(estimator_checks, name)("VAEOutlierDetector", detector)
 
 
-@pytest.mark.parametrize("kind", [VAETransformer, VAEOutlierDetector])
+@pytest.mark.parametrize("kind", [VAETransformer, AETransformer, VAEOutlierDetector])
 def test_the_model_is_deterministic_by_tag(kind):
     assert not kind().__sklearn_tags__().non_deterministic

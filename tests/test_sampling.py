@@ -13,9 +13,9 @@ from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 
-from skvae import VAETransformer, priors
+from skvae import VAETransformer
 from skvae.likelihoods import Gaussian
-from skvae.priors import Aggregate, MixtureOfNormals
+from skvae.priors import Aggregate, MixtureOfNormals, mixtures
 
 RANDOM = np.random.default_rng(0)
 N_DRAWS = 20_000
@@ -314,7 +314,7 @@ def test_log_prob_of_a_mixture_in_any_chunks(monkeypatch):
     one = MixtureOfNormals(*mixture())
     z = torch.randn(40, 3, generator=torch.Generator().manual_seed(1)).double()
     whole = one.log_prob(z)
-    monkeypatch.setattr(priors, "_ENTRIES_AT_ONCE", 120)
+    monkeypatch.setattr(mixtures, "_ENTRIES_AT_ONCE", 120)
     torch.testing.assert_close(one.log_prob(z), whole)
 
 

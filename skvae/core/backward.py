@@ -32,6 +32,10 @@ _DERIVATIVES = {
 _DERIVATIVE_OF = {ACTIVATIONS[name]: rule for name, rule in _DERIVATIVES.items()}
 
 
+#: Objectives whose loss is the evidence lower bound; they differ in how they train.
+_BOUNDS = (objectives.ELBO, objectives.CyclicalWarmup, objectives.Aggressive)
+
+
 def covers(model, objective):
     """Whether the gradient of this model's objective is written out here."""
     own = model.likelihood.own_shapes(model.n_features)
@@ -39,7 +43,7 @@ def covers(model, objective):
         # The importance weights scale the gradient of each row; that of the
         # likelihood's own weights is summed over rows before they are known.
         (
-            objective == objectives.ELBO()
+            (type(objective) in _BOUNDS and objective.divergence == "closed")
             or (
                 type(objective) is objectives.IWAE
                 and not objective.doubly_reparameterized

@@ -19,7 +19,7 @@ def class_means(X, n_classes, seed):
     X : ndarray of shape (n_samples, n_features)
         Standardised rows, float64.
     n_classes : int
-        Classes beyond the number of rows share means.
+        Classes beyond the number of distinct rows share means.
     seed : int
 
     Returns
@@ -43,8 +43,9 @@ def class_means(X, n_classes, seed):
 
 def _k_means(X, n_classes, rng):
     """Means of classes, and sums of squares around them by column."""
-    chosen = X[rng.permutation(len(X))[:n_classes]]
-    if len(X) > n_classes:
+    chosen = rng.permutation(np.unique(X, axis=0))
+    if len(chosen) > n_classes:
+        chosen = chosen[:n_classes]
         try:
             chosen, _ = vq.kmeans2(X, n_classes, minit="++", rng=rng, missing="raise")
         except vq.ClusterError:

@@ -181,6 +181,9 @@ class Model:
         """
         weights = self.views(flat)
         input_mean, loadings, residual = (torch.from_numpy(part) for part in factors)
+        if self.posterior.is_skewed:
+            # The long tail of a component goes with large numbers, as a rule.
+            loadings = loadings * torch.where(loadings.sum(1) < 0, -1.0, 1.0)[:, None]
         start = self.likelihood.start(mean, variance, loadings, residual)
         _fill(weights["likelihood"], start.own)
         self.decoder.start_linear(

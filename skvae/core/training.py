@@ -70,6 +70,9 @@ class Plan:
         Looks without an improvement by `tolerance` after which training stops.
     tolerance : float
         In nats per row.
+    input_noise : float
+        Standard deviation of the normal noise that is added to what the encoder reads;
+        all columns are numbers then. The targets stay as they are.
     going_on : bool
         Whether the steps go on from earlier ones (`partial_fit`): the learning rate
         does not rise, and the weights are not averaged.
@@ -86,6 +89,7 @@ class Plan:
     n_encoder_steps: int = 1
     patience: int = 12
     tolerance: float = 1e-4
+    input_noise: float = 0.0
     going_on: bool = False
 
     @property
@@ -147,9 +151,13 @@ class HeldOut:
     rows : tuple of Tensor
         Inputs, targets and observed, as `core.rows` gives them.
     generator : torch.Generator
+    input_noise : float, default=0.0
+        Standard deviation of the noise on their inputs, as in training.
     """
 
-    def __init__(self, model, objective, rows, generator):
+    def __init__(self, model, objective, rows, generator, input_noise=0.0):
+        if input_noise:
+            rows = _corrupted(rows, input_noise, generator)
         self._model = model
         self._objective = objective.bound
         n_rows = len(rows[0])
@@ -348,6 +356,8 @@ def _steps_between_looks(plan, held_out):
 def _batches(model, chunks, plan, generator):
     """Slices of the chunks, with the noise of a chunk drawn at once."""
     for chunk in chunks():
+        if plan.input_noise:
+            chunk = _corrupted(chunk, plan.input_noise, generator)
         *members, n_rows, _ = chunk[0].shape
         n_noise = model.posterior.n_noise(model.n_components)
         shape = (plan.n_draws, *members, n_rows, n_noise)
@@ -355,6 +365,24 @@ def _batches(model, chunks, plan, generator):
         for start in range(0, n_rows, plan.rows_per_step):
             rows = (..., slice(start, start + plan.rows_per_step), slice(None))
             yield *select(chunk, rows), noise[rows]
+
+
+def _corrupted(rows, input_noise, generator):
+    """Rows with noise on the observed numbers that the encoder reads.
+
+    References
+    ----------
+    P. Vincent et al., "Stacked Denoising Autoencoders", JMLR 11 (2010), section 3.1.
+    """
+    inputs, targets, observed = rows
+    noise = torch.randn(targets.shape, generator=generator, device=targets.device)
+    if observed is not None:
+        noise *= observed
+    # Numbers come first; what stands beside them are the marks of holes.
+    n_numbers = targets.shape[-1]
+    noisy = inputs.clone()
+    noisy[..., :n_numbers].add_(noise, alpha=input_noise)
+    return noisy, targets, observed
 
 
 class _Autograd:

@@ -1,5 +1,6 @@
 """What every posterior is: the contract."""
 
+import math
 from dataclasses import fields
 from typing import ClassVar
 
@@ -8,11 +9,20 @@ import torch
 from skvae import priors
 from skvae.settings import Settings
 
-__all__ = ["LARGEST_LOGARITHM", "Codes", "Posterior", "bounded"]
+__all__ = [
+    "EULER",
+    "LARGEST_LOGARITHM",
+    "Codes",
+    "Positive",
+    "Posterior",
+    "bounded",
+    "unbounded",
+]
 
 #: Positive codes lie within exp(+-60), and no density has exp of more: numbers and
 #: gradients remain finite in float32.
 LARGEST_LOGARITHM = 60.0
+EULER = 0.57721566490153286
 
 
 def bounded(raw, low=-8.0, high=8.0):
@@ -23,6 +33,16 @@ def bounded(raw, low=-8.0, high=8.0):
     """
     return torch.where(
         raw > 0, high * torch.tanh(raw / high), low * torch.tanh(raw / low)
+    )
+
+
+def unbounded(value, low=-8.0, high=8.0):
+    """Inverse of `bounded`; what is beyond the bounds is taken just within them."""
+    value = value.clamp(0.99 * low, 0.99 * high)
+    return torch.where(
+        value > 0,
+        high * torch.atanh(value.clamp_min(0) / high),
+        low * torch.atanh(value.clamp_max(0) / low),
     )
 
 
@@ -74,6 +94,10 @@ class Posterior(Settings):
     prior: ClassVar[str] = "standard"
     #: Whether the codes take finitely many values, which are gone through.
     is_discrete: ClassVar[bool] = False
+    #: Whether codes of one row may be impossible under the posterior of another.
+    has_edges: ClassVar[bool] = False
+    #: Whether a component and its negative are different things to the family.
+    is_skewed: ClassVar[bool] = False
     #: Whether the network may begin at the posterior of a linear-Gaussian model.
     can_start_linear: ClassVar[bool] = False
 
@@ -113,14 +137,27 @@ class Posterior(Settings):
         """Noise for scoring: the uniforms carried by the inverse CDF."""
         return torch.special.ndtri(uniforms)
 
-    def standard(self, n_components, like):
-        """The codes of one row at the family's standard member.
+    def sample(self, codes, generator):
+        """A code of each row, (n_rows, n_components), in float64."""
+        n_rows, n_components = codes.mean.shape
+        noise = self.noise((n_rows, self.n_noise(n_components)), generator)
+        return codes.rsample(noise.double()).double()
 
-        It is the prior that goes with the family, and what the codes of a row are when
-        nothing of it is known.
+    def unit(self, n_components, like):
+        """The codes of one row at the family's standard member, such as Exponential(1).
+
+        It is the prior that goes with the family where that has no other.
         """
         zeros = (like.new_zeros((1, n)) for n in self.n_outputs(n_components))
         return self(*zeros)
+
+    def standard(self, n_components, like):
+        """The codes of one row of which nothing is known: the prior, or nearly so.
+
+        Where the family does not have its prior, a member that leaves nothing of it
+        out.
+        """
+        return self.unit(n_components, like)
 
     def features(self, z):
         """What the decoder reads of codes: something with finite moments."""
@@ -137,3 +174,23 @@ class Posterior(Settings):
     def __call__(self, locations, others):
         """The codes of each row, from outputs of shape (n_rows, .)."""
         raise TypeError(f"{type(self).__name__} must define __call__")
+
+
+class Positive(Posterior):
+    """Posteriors of positive codes: the decoder reads their logarithms.
+
+    They are standardised by their moments under the family's standard member, so that
+    networks find them as they find normal codes.
+    """
+
+    is_skewed: ClassVar[bool] = True
+    support: ClassVar[str] = "positive"
+    #: Mean and standard deviation of the logarithm of a code of the standard member.
+    log_mean: ClassVar[float] = -EULER
+    log_deviation: ClassVar[float] = math.pi / math.sqrt(6)
+
+    def features(self, z):
+        return (z.log() - self.log_mean) / self.log_deviation
+
+    def contains(self, Z):
+        return Z > 0

@@ -53,6 +53,10 @@ class Categorical(Posterior):
     def carry(self, uniforms):
         return torch.eye(uniforms.shape[1], dtype=uniforms.dtype, device="cpu")
 
+    def sample(self, codes, generator):
+        drawn = torch.multinomial(codes.mean.double(), 1, generator=generator)
+        return torch.zeros_like(codes.mean, dtype=torch.float64).scatter(1, drawn, 1.0)
+
     def contains(self, Z):
         return (Z >= 0) & (abs(Z.sum(1, keepdims=True) - 1) < 1e-3)
 
@@ -76,11 +80,8 @@ class CategoricalCodes(Codes):
 
     def log_prob(self, z):
         # A product with a one-hot vector would be NaN where the logarithm is -inf.
-        return (
-            self.log_probabilities.expand(z.shape)
-            .gather(-1, z.argmax(-1, keepdim=True))
-            .squeeze(-1)
-        )
+        log_probabilities, z = torch.broadcast_tensors(self.log_probabilities, z)
+        return log_probabilities.gather(-1, z.argmax(-1, keepdim=True)).squeeze(-1)
 
     def log_shares(self):
         return self.log_probabilities.movedim(-1, 0)

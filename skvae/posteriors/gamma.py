@@ -14,7 +14,16 @@ import torch
 from scipy import special
 
 from skvae import priors
-from skvae.posteriors.base import LARGEST_LOGARITHM, Codes, Posterior, bounded
+from skvae.posteriors.base import (
+    EULER,
+    LARGEST_LOGARITHM,
+    Codes,
+    Positive,
+    Posterior,
+    bounded,
+    unbounded,
+)
+from skvae.posteriors.gaussian import linear_gaussian_start
 
 __all__ = ["Beta", "ChiSquared", "Dirichlet", "Gamma"]
 
@@ -67,7 +76,7 @@ def standard_gamma(shape, noise):
 
 
 @dataclass(frozen=True)
-class Gamma(Posterior):
+class Gamma(Positive):
     """Gamma posterior with independent components; its prior is Exponential(1).
 
     The encoder gives the logarithms of the mean and of the shape. Another prior, say
@@ -85,13 +94,16 @@ class Gamma(Posterior):
     Gamma()
     """
 
-    support: ClassVar[str] = "positive"
+    can_start_linear: ClassVar[bool] = True
 
-    def features(self, z):
-        return z.log()
-
-    def contains(self, Z):
-        return Z > 0
+    def linear_start(self, loadings, noise_variance):
+        matrix, _, scale = linear_gaussian_start(loadings, noise_variance)
+        # The logarithm of a code has the variance trigamma(shape), and the mean
+        # digamma(shape) - log(shape) plus the logarithm of the code's mean.
+        shape = _inverse_trigamma((self.log_deviation * scale).square())
+        locations = self.log_mean + shape.log() - torch.digamma(shape)
+        others = unbounded(shape.log(), *_LOG_SHAPE)
+        return self.log_deviation * matrix, locations, others
 
     def __call__(self, locations, others):
         log_shape = bounded(others, *_LOG_SHAPE)
@@ -114,6 +126,9 @@ class ChiSquared(Gamma):
     >>> ChiSquared()
     ChiSquared()
     """
+
+    log_mean: ClassVar[float] = math.log(2) - EULER
+    can_start_linear: ClassVar[bool] = False
 
     def n_outputs(self, n_components):
         return n_components, 0
@@ -273,6 +288,15 @@ class DirichletCodes(Codes):
     def as_torch(self):
         """The same, as torch has it."""
         return torch.distributions.Dirichlet(self.concentration, validate_args=False)
+
+
+def _inverse_trigamma(values):
+    """Newton's method, from where trigamma is about 1 / shape + 1 / (2 shape^2)."""
+    shape = 0.5 + 1 / values
+    for _ in range(10):
+        found = torch.polygamma(1, shape)
+        shape = shape + found * (1 - found / values) / torch.polygamma(2, shape)
+    return shape
 
 
 #: Shares stay this far from 0 and 1, where densities may be infinite.

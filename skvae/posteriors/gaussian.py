@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 
 from skvae import priors
-from skvae.posteriors.base import LARGEST_LOGARITHM, Codes, Posterior
+from skvae.posteriors.base import LARGEST_LOGARITHM, Codes, Positive, Posterior
 
-__all__ = ["FullGaussian", "Gaussian", "LogNormal"]
+__all__ = ["FullGaussian", "Gaussian", "LogNormal", "linear_gaussian_start"]
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -38,11 +38,8 @@ class Gaussian(Posterior):
     can_start_linear: ClassVar[bool] = True
 
     def linear_start(self, loadings, noise_variance):
-        # The mean is exact, the variances are the best independent ones (exact where
-        # the loadings are orthogonal).
-        precision, matrix = _linear_gaussian(loadings, noise_variance)
-        locations = matrix.new_zeros(len(loadings))
-        return matrix, locations, self.raw(precision.diagonal().rsqrt())
+        matrix, locations, scale = linear_gaussian_start(loadings, noise_variance)
+        return matrix, locations, self.raw(scale)
 
     def raw(self, scale):
         """The others at which components have these scales."""
@@ -162,7 +159,7 @@ class FullGaussianCodes(Codes):
 
 
 @dataclass(frozen=True)
-class LogNormal(Posterior):
+class LogNormal(Positive):
     """Positive codes whose logarithms are normal and independent.
 
     Its prior is that of exp of a standard normal number; the decoder reads the
@@ -180,18 +177,14 @@ class LogNormal(Posterior):
     LogNormal()
     """
 
-    support: ClassVar[str] = "positive"
+    log_mean: ClassVar[float] = 0.0
+    log_deviation: ClassVar[float] = 1.0
+    is_skewed: ClassVar[bool] = False  # in what the decoder reads, the logarithm
     can_start_linear: ClassVar[bool] = True
     linear_start = Gaussian.linear_start
     raw = Gaussian.raw
     unpack = Gaussian.unpack
     noise = Gaussian.noise
-
-    def features(self, z):
-        return z.log()
-
-    def contains(self, Z):
-        return Z > 0
 
     def __call__(self, locations, others):
         mean, _, log_scale = self.unpack(locations, others)
@@ -221,6 +214,16 @@ class LogNormalCodes(Codes):
         if not prior.is_standard_of(LogNormal):
             return None
         return self.logarithm.kl_divergence(priors.Gaussian())
+
+
+def linear_gaussian_start(loadings, noise_variance):
+    """Matrix, means at 0 and scales of the best independent normal posterior.
+
+    The means are exact, the scales where the loadings are orthogonal.
+    """
+    precision, matrix = _linear_gaussian(loadings, noise_variance)
+    locations = matrix.new_zeros(len(loadings))
+    return matrix, locations, precision.diagonal().rsqrt()
 
 
 def _linear_gaussian(loadings, noise_variance):

@@ -11,30 +11,34 @@ from typing import ClassVar
 import torch
 from torch.nn import functional
 
-from skvae.posteriors.base import LARGEST_LOGARITHM, Codes, Posterior, bounded
+from skvae.posteriors.base import (
+    EULER,
+    LARGEST_LOGARITHM,
+    Codes,
+    Positive,
+    Posterior,
+    bounded,
+    unbounded,
+)
+from skvae.posteriors.gaussian import linear_gaussian_start
 
 __all__ = ["Exponential", "Pareto", "Rayleigh", "Weibull"]
 
-_EULER = 0.57721566490153286
+
+#: Bounds of the logarithm of the scale, and of that of the shape: a small shape has a
+#: heavy tail, a large one is sure of the code.
+_LOG_SCALE, _LOG_SHAPE = (-20.0, 20.0), (-1.5, 6.0)
 
 
-class _Positive(Posterior):
-    """What the families share: noise is exponential, the decoder reads logarithms."""
-
-    support: ClassVar[str] = "positive"
+class _FromExponential(Positive):
+    """What the families share: noise is exponential."""
 
     def carry(self, uniforms):
         return -torch.log1p(-uniforms)
 
-    def features(self, z):
-        return z.log()
-
-    def contains(self, Z):
-        return Z > 0
-
 
 @dataclass(frozen=True)
-class Weibull(_Positive):
+class Weibull(_FromExponential):
     """Weibull posterior with independent components; the prior is Exponential(1).
 
     References
@@ -50,14 +54,26 @@ class Weibull(_Positive):
     Weibull()
     """
 
+    can_start_linear: ClassVar[bool] = True
+
+    def linear_start(self, loadings, noise_variance):
+        matrix, _, scale = linear_gaussian_start(loadings, noise_variance)
+        # The logarithm of a code has the deviation of the prior's over the shape, and
+        # its mean is Euler's constant over the shape below the scale's logarithm.
+        locations = self.log_mean + EULER * scale
+        return (
+            self.log_deviation * matrix,
+            locations,
+            unbounded(-scale.log(), *_LOG_SHAPE),
+        )
+
     def __call__(self, locations, others):
-        # A small shape has a heavy tail, a large one is sure of the code.
-        log_shape = bounded(others, -1.5, 6.0)
-        return WeibullCodes(bounded(locations, -20.0, 20.0), log_shape, self)
+        log_shape = bounded(others, *_LOG_SHAPE)
+        return WeibullCodes(bounded(locations, *_LOG_SCALE), log_shape, self)
 
 
 @dataclass(frozen=True)
-class Exponential(_Positive):
+class Exponential(_FromExponential):
     """Exponential posterior with independent components; the prior has mean 1.
 
     References
@@ -72,6 +88,7 @@ class Exponential(_Positive):
     Exponential()
     """
 
+    can_start_linear: ClassVar[bool] = True
     #: As a Weibull distribution, at an encoder that gives zero.
     log_shape: ClassVar[float] = 0.0
     log_scale: ClassVar[float] = 0.0
@@ -79,8 +96,12 @@ class Exponential(_Positive):
     def n_outputs(self, n_components):
         return n_components, 0
 
+    def linear_start(self, loadings, noise_variance):
+        matrix, locations, _ = linear_gaussian_start(loadings, noise_variance)
+        return self.log_deviation * matrix, locations, locations.new_empty(0)
+
     def __call__(self, locations, others):
-        log_scale = self.log_scale + bounded(locations, -20.0, 20.0)
+        log_scale = self.log_scale + bounded(locations, *_LOG_SCALE)
         log_shape = torch.full_like(locations, self.log_shape)
         return WeibullCodes(log_scale, log_shape, self)
 
@@ -106,6 +127,8 @@ class Rayleigh(Exponential):
     # The logarithm of a code is log(mode) plus half of log(2 noise).
     log_shape: ClassVar[float] = math.log(2)
     log_scale: ClassVar[float] = 0.5 * math.log(2)
+    log_mean: ClassVar[float] = 0.5 * (math.log(2) - EULER)
+    log_deviation: ClassVar[float] = 0.5 * Positive.log_deviation
 
 
 @dataclass(frozen=True)
@@ -140,12 +163,12 @@ class WeibullCodes(Codes):
         distance = self.log_scale - standard.log_scale
         moment = (prior_shape * distance + torch.lgamma(1 + prior_shape / shape)).exp()
         of_shapes = self.log_shape - standard.log_shape - 1
-        of_shapes = of_shapes - _EULER * (1 - prior_shape / shape)
+        of_shapes = of_shapes - EULER * (1 - prior_shape / shape)
         return of_shapes - prior_shape * distance + moment
 
 
 @dataclass(frozen=True)
-class Pareto(_Positive):
+class Pareto(_FromExponential):
     """Pareto posterior with independent components, above 1.
 
     The prior is the Pareto distribution from 1 on with shape 2.
@@ -163,11 +186,14 @@ class Pareto(_Positive):
     """
 
     support: ClassVar[str] = "above 1"
+    has_edges: ClassVar[bool] = True
+    log_mean: ClassVar[float] = 0.5
+    log_deviation: ClassVar[float] = 0.5
 
     def contains(self, Z):
         return Z >= 1
 
-    def standard(self, n_components, like):
+    def unit(self, n_components, like):
         zeros = like.new_zeros((1, n_components))
         return ParetoCodes(zeros, zeros + 2.0)
 

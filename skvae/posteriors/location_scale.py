@@ -5,7 +5,7 @@ member: a density, a quantile function and three moments.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import ClassVar
 
@@ -14,12 +14,17 @@ from scipy import special
 from torch.nn import functional
 
 from skvae import priors
-from skvae.posteriors.base import LARGEST_LOGARITHM, Codes, Posterior, bounded
-from skvae.posteriors.gaussian import Gaussian
+from skvae.posteriors.base import (
+    EULER,
+    LARGEST_LOGARITHM,
+    Codes,
+    Posterior,
+    bounded,
+    unbounded,
+)
+from skvae.posteriors.gaussian import linear_gaussian_start
 
 __all__ = ["Cauchy", "Gumbel", "Laplace", "Logistic", "StudentT", "Uniform"]
-
-_EULER = 0.57721566490153286
 
 
 class _LocationScale(Posterior):
@@ -31,13 +36,17 @@ class _LocationScale(Posterior):
     mean: ClassVar[float] = 0.0
     variance: ClassVar[float]
     entropy: ClassVar[float]
+    #: Scale at which the family leaves out nothing of its standard normal prior.
+    widest: ClassVar[float] = 1.0
+
+    def standard(self, n_components, like):
+        unit = self.unit(n_components, like)
+        return replace(unit, log_scale=unit.log_scale + math.log(self.widest))
 
     def linear_start(self, loadings, noise_variance):
-        matrix, locations, _ = Gaussian().linear_start(loadings, noise_variance)
-        precision = 1 + (loadings.square() / noise_variance).sum(1)
-        scale = (precision * self.variance).rsqrt()
-        log_scale = scale.log().clamp(-7.9, 7.9)
-        return matrix, locations - self.mean * scale, 8 * torch.atanh(log_scale / 8)
+        matrix, locations, scale = linear_gaussian_start(loadings, noise_variance)
+        scale = scale / math.sqrt(self.variance)
+        return matrix, locations - self.mean * scale, unbounded(scale.log())
 
     def log_density(self, noise):
         """Log-density of the standard member."""
@@ -213,16 +222,29 @@ class Uniform(_LocationScale):
     Uniform()
     """
 
+    has_edges: ClassVar[bool] = True
+    widest: ClassVar[float] = 4.0
     variance: ClassVar[float] = 1 / 3
     entropy: ClassVar[float] = math.log(2)
 
     def carry(self, uniforms):
         return 2 * uniforms - 1
 
-    def log_density(self, noise):
+    def __call__(self, locations, others):
+        return UniformCodes(locations, bounded(others), self)
+
+
+@dataclass(frozen=True)
+class UniformCodes(LocationScaleCodes):
+    """Independent components on intervals, for each row."""
+
+    def log_prob(self, z):
+        scale = self.log_scale.exp()
         # A draw at the end of the interval may be rounded to beyond it.
-        outside = noise.abs() > 1 + 1e-4
-        return torch.full_like(noise, -math.log(2)).masked_fill(outside, -math.inf)
+        rounding = 4 * torch.finfo(z.dtype).eps * (self.location.abs() + scale)
+        outside = (z - self.location).abs() > scale + rounding
+        log_density = -(self.log_scale + math.log(2)).expand_as(outside)
+        return log_density.masked_fill(outside, -math.inf).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -241,9 +263,11 @@ class Gumbel(_LocationScale):
     Gumbel()
     """
 
-    mean: ClassVar[float] = _EULER
+    is_skewed: ClassVar[bool] = True
+    mean: ClassVar[float] = EULER
+    widest: ClassVar[float] = 2.0
     variance: ClassVar[float] = math.pi**2 / 6
-    entropy: ClassVar[float] = 1 + _EULER
+    entropy: ClassVar[float] = 1 + EULER
 
     def carry(self, uniforms):
         return -torch.log(-torch.log(uniforms))

@@ -6,14 +6,19 @@ from typing import ClassVar
 import torch
 
 from skvae.posteriors.base import Codes, Posterior
-from skvae.posteriors.gaussian import Gaussian
 
 __all__ = ["Point"]
+
+#: Loadings weaker than the strongest by this factor are rounding, and are not read.
+_WEAKEST = 1e-6
 
 
 @dataclass(frozen=True)
 class Point(Posterior):
     """All mass at one code. It has no density, and no divergence from a prior.
+
+    That of `AETransformer`; a variational autoencoder can be trained with it, but has
+    no scores then.
 
     Examples
     --------
@@ -29,8 +34,9 @@ class Point(Posterior):
         return n_components, 0
 
     def linear_start(self, loadings, noise_variance):
-        matrix, locations, _ = Gaussian().linear_start(loadings, noise_variance)
-        return matrix, locations, locations.new_empty(0)
+        # Least squares: the projection, which does not shrink as a posterior mean does.
+        matrix = torch.linalg.pinv(loadings, rtol=_WEAKEST)
+        return matrix, matrix.new_zeros(len(loadings)), matrix.new_empty(0)
 
     def noise(self, shape, generator):
         return torch.zeros((1, *shape[1:]), device=generator.device)
@@ -46,7 +52,14 @@ class PointCodes(Codes):
     mean: torch.Tensor
 
     def rsample(self, noise):
-        return self.mean + noise
+        return self.mean.unsqueeze(0)
+
+    def log_prob(self, z):
+        raise TypeError(
+            "A point has no density: with posterior=Point() there are neither scores "
+            "nor importance weights."
+        )
 
     def kl_divergence(self, prior):
+        # Counted as nothing, so that the bound is the reconstruction alone.
         return torch.zeros_like(self.mean)

@@ -1,0 +1,162 @@
+"""Priors that the user brings: any distribution of torch's."""
+
+import copy
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from skvae.priors.base import Prior
+
+__all__ = ["Distribution", "closed_kl"]
+
+
+@dataclass(frozen=True)
+class Distribution(Prior):
+    """Any distribution of torch's as the prior.
+
+    Parameters
+    ----------
+    distribution : torch.distributions.Distribution
+        Of codes of the model's width; one of single numbers holds for each component.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.priors import Distribution
+    >>> prior = Distribution(torch.distributions.Laplace(0.0, 1.0))
+    >>> prior.log_prob(torch.zeros(1, 2))
+    tensor([-1.3863])
+    """
+
+    support: ClassVar[str | None] = None
+
+    distribution: torch.distributions.Distribution
+
+    def log_prob(self, z):
+        """Log-density, summed over components: (..., n_components) to (...)."""
+        log_prob = _like(self.distribution, z).log_prob(z)
+        return log_prob if self.distribution.event_shape else log_prob.sum(-1)
+
+    def sample(self, n_samples, n_components, generator):
+        """Draws of shape (n_samples, n_components), in float64.
+
+        Torch's distributions know no private generator: the global one is seeded for
+        the length of the draw, and put back.
+        """
+        double = torch.zeros((), dtype=torch.float64, device="cpu")
+        distribution = _like(self.distribution, double)
+        is_whole_row = distribution.batch_shape or distribution.event_shape
+        shape = (n_samples,) if is_whole_row else (n_samples, n_components)
+        seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.default_generator.manual_seed(int(seed))
+            drawn = distribution.sample(shape)
+        return drawn.double().to(generator.device)
+
+    def check(self, posterior, n_components):
+        """Refuse a distribution that is not one of the posterior's codes.
+
+        Raises
+        ------
+        ValueError
+            If it has another width, or lies elsewhere than the codes.
+        """
+        shape = (*self.distribution.batch_shape, *self.distribution.event_shape)
+        if shape not in ((), (n_components,)):
+            raise ValueError(
+                f"prior={self.distribution} is one of codes of shape {shape}, those "
+                f"of posterior={posterior!r} have n_components={n_components}. Give a "
+                "distribution of single numbers, or of one row of that width."
+            )
+        codes = _codes_far_and_near(posterior, n_components)
+        possible = _possible(self.distribution, posterior, codes)
+        if not (possible and torch.isfinite(self.log_prob(codes)).all()):
+            raise ValueError(
+                f"prior={self.distribution} is not one of the codes of "
+                f"posterior={posterior!r}, which are {posterior.support}. Choose a "
+                'distribution on that support, or prior="auto".'
+            )
+
+
+def _codes_far_and_near(posterior, n_components):
+    """Codes all over the support, (n_codes, n_components), in float64."""
+    like = torch.zeros((), dtype=torch.float64, device="cpu")
+    levels = like.new_tensor([2.0**-30, 0.05, 0.3, 0.5, 0.7, 0.95, 1 - 2.0**-30])
+    n_noise = posterior.n_noise(n_components)
+    uniforms = torch.stack([levels.roll(shift) for shift in range(n_noise)], 1)
+    noise = posterior.carry(uniforms).unsqueeze(1)
+    codes = posterior.standard(n_components, like).rsample(noise)
+    # Numbers without bounds go as far as an encoder takes them.
+    codes = torch.cat([codes, 10 * codes]) if posterior.support == "real" else codes
+    return codes.squeeze(1)
+
+
+def _possible(distribution, posterior, codes):
+    """Whether a support has these codes, and none that is not the posterior's."""
+    others = torch.cat([-codes, 3 * codes, codes / 3])
+    inside = posterior.contains(others.numpy()).all(1)
+    others = others[~torch.from_numpy(inside)]
+    distribution = _like(distribution, codes)
+    try:
+        is_discrete = distribution.support.is_discrete
+        here, elsewhere = (_within(distribution, z) for z in (codes, others))
+    except NotImplementedError:  # torch does not say
+        return True
+    return is_discrete == posterior.is_discrete and here.all() and not elsewhere.any()
+
+
+def _within(distribution, z):
+    """Mask of the codes (n_codes, n_components) that lie in the support."""
+    if not len(z):  # torch cannot tell how many entries such a tensor has
+        return torch.zeros(0, dtype=torch.bool, device="cpu")
+    return distribution.support.check(z).view(len(z), -1).all(1)
+
+
+def _like(value, like):
+    """A distribution with parameters in the precision, and where, a tensor is.
+
+    In mixed precision densities fail, or lose digits. The copy leaves it to `check`
+    whether values lie in the support: a sum of shares may be rounded.
+    """
+    if torch.is_tensor(value):
+        return value.to(like) if value.is_floating_point() else value.to(like.device)
+    if isinstance(value, list):
+        return [_like(part, like) for part in value]
+    kinds = torch.distributions.Distribution, torch.distributions.Transform
+    if not isinstance(value, kinds):
+        return value
+    converted = copy.copy(value)
+    for name, part in vars(converted).items():
+        vars(converted)[name] = _like(part, like)
+    if isinstance(value, torch.distributions.Distribution):
+        converted._validate_args = False
+    return converted
+
+
+def closed_kl(q, prior):
+    """KL(q || p) where torch knows it, (n_rows, n_components or 1); otherwise None.
+
+    Parameters
+    ----------
+    q : torch.distributions.Distribution
+        Of batch shape (n_rows, n_components), or (n_rows,) with events.
+    prior : Prior
+    """
+    if not isinstance(prior, Distribution):
+        return None
+    p = _like(prior.distribution, q.mean)
+    if isinstance(p, torch.distributions.Independent) and not q.event_shape:
+        p = p.base_dist
+    if p.event_shape and isinstance(q, torch.distributions.Normal):
+        factor = torch.diag_embed(q.scale)
+        q = torch.distributions.MultivariateNormal(
+            q.mean, scale_tril=factor, validate_args=False
+        )
+    if len(p.event_shape) != len(q.event_shape):
+        return None
+    try:
+        kl = torch.distributions.kl_divergence(q, p)
+    except NotImplementedError:
+        return None
+    return kl.unsqueeze(-1) if q.event_shape else kl
