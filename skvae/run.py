@@ -96,9 +96,10 @@ def start(estimator, X, rows, layout, chosen, seed):
             model.start_linear(member, generator, factors, *moments)
     for member in single[linear:]:
         model.start_random(member, generator, *moments)
-    for member in single:
+    if model.prior.own_shapes(model.n_components, model.reader.n_outputs):
         raw = torch.from_numpy(table.encode(values, np.float32)[0])
-        model.start_prior(member, generator, raw)
+        for member in single:
+            model.start_prior(member, generator, raw)
     return {"geometry": form, "table": table.get_state(), "weights": flat.numpy()}
 
 

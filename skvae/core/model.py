@@ -213,10 +213,9 @@ class Model:
             Raw inputs of some training rows.
         """
         weights = self.views(flat)
-        if weights["prior"]:
-            rows = self.reader(weights["reader"], inputs)
-            mean = self._encode_read(weights, rows).mean
-            self.prior.start(weights["prior"], generator, rows, mean)
+        rows = self.reader(weights["reader"], inputs)
+        mean = self._encode_read(weights, rows).mean
+        self.prior.start(weights["prior"], generator, rows, mean)
 
 
 def rows_of_members(z):

@@ -8,7 +8,6 @@ import pytest
 import torch
 from posterior_cases import CONTINUOUS, family
 from sklearn.base import clone
-from sklearn.utils.estimator_checks import check_estimator
 
 from skvae import VAETransformer, posteriors
 from skvae.core import evaluation
@@ -188,13 +187,3 @@ def test_codes_of_a_cauchy_posterior_are_its_medians():
     model = FittedModel(fitted("cauchy")._state, np.float64)
     q = evaluation.codes(model.model, model.weights, model._tensors(X)[0])
     np.testing.assert_array_equal(fitted("cauchy").transform(X), q.location.numpy())
-
-
-#: One of each road, and the family that has no draws. The checks are of the estimator,
-#: which the others do not change either.
-CHECKED = ["full_gaussian", "gumbel", "weibull", "dirichlet", "categorical"]
-
-
-@pytest.mark.parametrize("name", CHECKED)
-def test_check_estimator(name):
-    check_estimator(VAETransformer(posterior=name, max_iter=2), on_skip=None)
