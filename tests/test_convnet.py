@@ -165,6 +165,14 @@ def test_rows_that_are_no_images_are_refused(rows, likelihood, message):
         model.fit(rows)
 
 
+def test_columns_that_are_put_in_another_order_are_refused():
+    rows = np.where(np.arange(64) % 2, DIGITS > 7, DIGITS)
+    mixed = {j: "bernoulli" if j % 2 else Gaussian("feature") for j in range(64)}
+    model = VAETransformer(4, network=ConvNet((1, 8, 8)), likelihood=mixed)
+    with pytest.raises(ValueError, match=r"pixels in their order.*one likelihood"):
+        model.fit(rows)
+
+
 @pytest.mark.parametrize(
     "likelihood", ["bernoulli", "poisson", Gaussian("feature"), Gaussian()], ids=str
 )

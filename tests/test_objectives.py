@@ -121,6 +121,17 @@ def terms_of(mean, scale, n_draws=1, log_likelihood=0.0):
     return Terms(torch.full(shape, log_likelihood), codes, PRIORS["gaussian"](), z)
 
 
+def test_importance_weighted_bound_of_classes_is_the_sum_over_them():
+    model, X = small_model("categorical"), normal(N_ROWS, N_FEATURES)
+    weights = model.views(0.5 * normal(model.n_weights))
+    every_class = torch.eye(N_COMPONENTS, dtype=torch.float64)
+    noise = every_class.unsqueeze(1).expand(-1, N_ROWS, -1)
+    terms = model.terms(weights, X, X, None, noise)
+    exact = torch.logsumexp(terms.log_likelihood, 0) - math.log(N_COMPONENTS)
+    torch.testing.assert_close(-IWAE()(terms, 1.0), exact.mean())
+    assert -ELBO()(terms, 1.0) < exact.mean()
+
+
 # ---- the evidence lower bound, three ways --------------------------------------------
 
 

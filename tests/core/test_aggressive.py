@@ -288,3 +288,23 @@ def test_information_of_classes_is_exact_in_training_too(monkeypatch):
         3, posterior="categorical", objective=Aggressive(2), max_iter=60, random_state=0
     ).fit(load_wine().data)
     assert 0.1 < max(found) < math.log(3)
+
+
+def test_looked_up_vectors_of_levels_belong_to_the_encoder():
+    model = Model(
+        Reader(N_FEATURES, n_levels=(300,)),
+        N_FEATURES,
+        N_COMPONENTS,
+        network=networks.MLP((5,)),
+        likelihood=likelihoods.Gaussian("shared"),
+        posterior=families.Gaussian(),
+        prior=PRIORS["gaussian"](),
+    )
+    flat = torch.zeros(model.n_weights)
+    views = model.views(aggressive._encoder_mask(model, flat))
+    masks = {
+        part: [view.all().item() for view in of.values()] for part, of in views.items()
+    }
+    assert all(masks["encoder"] + masks["reader"])
+    assert masks["reader"]
+    assert not any(masks["decoder"] + masks["likelihood"])

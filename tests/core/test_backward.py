@@ -8,7 +8,13 @@ from skvae.core.backward import Backward, covers
 from skvae.core.model import Model
 from skvae.core.reader import Reader
 from skvae.core.training import _Autograd
-from skvae.objectives import ELBO, IWAE
+from skvae.objectives import (
+    ELBO,
+    IWAE,
+    Aggressive,
+    CyclicalWarmup,
+    FreeBits,
+)
 
 N_ROWS, N_FEATURES, N_COMPONENTS = 9, 5, 3
 
@@ -175,3 +181,26 @@ def test_looked_up_vectors(network):
     ]
     inputs = torch.cat([targets[:, :3], torch.tensor(codes).T.double()], 1)
     assert_gradients_agree(*setting, ELBO(), 1.0, inputs, targets, None)
+
+
+@pytest.mark.parametrize("objective", [Aggressive(), CyclicalWarmup()], ids=str)
+def test_objectives_that_differ_in_their_course_alone(objective):
+    setting = model_and_weights(likelihoods.Gaussian(), networks.MLP((7, 4)))
+    inputs = normal(N_ROWS, N_FEATURES)
+    assert_gradients_agree(*setting, objective, 0.7, inputs, inputs, None)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        ELBO("monte_carlo"),
+        ELBO("sticking_the_landing"),
+        Aggressive(divergence="sticking_the_landing"),
+        IWAE(4, doubly_reparameterized=True),
+        FreeBits(),
+    ],
+    ids=str,
+)
+def test_objectives_with_gradients_of_their_own_are_left_to_autograd(objective):
+    model, _ = model_and_weights(likelihoods.Gaussian(), networks.MLP((7, 4)))
+    assert not covers(model, objective)

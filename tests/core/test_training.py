@@ -12,6 +12,7 @@ from skvae.core.training import (
     Divergence,
     HeldOut,
     Plan,
+    _corrupted,
     _steps_between_looks,
     train,
 )
@@ -154,3 +155,16 @@ def test_every_row_once_an_epoch_from_arrays_and_from_files(tmp_path):
             seen = epoch[:, 0].sort().values.numpy()
             np.testing.assert_array_equal(seen, X[taken, 0])
         assert not torch.equal(*epochs)
+
+
+def test_noise_on_inputs_leaves_holes_their_marks_and_the_targets_alone():
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.randn(200, 3, generator=generator)
+    observed = (torch.rand(200, 3, generator=generator) < 0.7).float()
+    inputs = torch.cat([numbers * observed, observed], 1)
+    noisy, targets, same = _corrupted((inputs, numbers, observed), 0.5, generator)
+    assert targets is numbers and same is observed
+    added = noisy - inputs
+    assert not added[:, :3][observed == 0].any()
+    assert not added[:, 3:].any()
+    assert added[:, :3][observed == 1].std() == pytest.approx(0.5, rel=0.1)

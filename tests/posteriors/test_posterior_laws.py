@@ -252,3 +252,20 @@ def test_draws_in_single_precision_lie_in_the_support(name):
 )
 def test_codes_outside_the_support_are_told(name, outside):
     assert not family(name).contains(np.array(outside)).all()
+
+
+def test_correlated_codes_start_at_the_posterior_of_the_linear_model():
+    # Loadings that are not orthogonal, and a noise of each column's own.
+    generator = torch.Generator().manual_seed(0)
+    loadings, x = (
+        torch.randn(n, 5, generator=generator, dtype=torch.float64) for n in (3, 4)
+    )
+    noise_variance = torch.linspace(0.2, 1.5, 5, dtype=torch.float64)
+    weighted = loadings / noise_variance
+    covariance = torch.linalg.inv(torch.eye(3) + weighted @ loadings.T)
+    family = posteriors.FullGaussian()
+    matrix, locations, others = family.linear_start(loadings, noise_variance)
+    codes = family(x @ matrix + locations, others.expand(4, -1))
+    torch.testing.assert_close(codes.mean, x @ weighted.T @ covariance)
+    found = codes.factor @ codes.factor.mT
+    torch.testing.assert_close(found, covariance.expand(4, -1, -1))
