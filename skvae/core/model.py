@@ -5,6 +5,7 @@ import math
 import torch
 
 from skvae.objectives import Terms
+from skvae.priors import OfMembers
 
 __all__ = ["Model", "own_of_members", "rows_of_members"]
 
@@ -108,10 +109,13 @@ class Model:
 
     def prior_of(self, weights):
         """p(z)."""
+        shapes, own = self._shapes["prior"], weights["prior"]
+        if any(own[name].ndim > len(shape) for name, shape in shapes.items()):
+            n_members = len(next(iter(own.values())))
+            members = [_of_member(weights, e) for e in range(n_members)]
+            return OfMembers([self.prior_of(member) for member in members])
         return self.prior.bound(
-            weights["prior"],
-            lambda rows: self._encode_read(weights, rows),
-            self.posterior,
+            own, lambda rows: self._encode_read(weights, rows), self.posterior
         )
 
     def decode(self, weights, z):
@@ -216,6 +220,14 @@ class Model:
         rows = self.reader(weights["reader"], inputs)
         mean = self._encode_read(weights, rows).mean
         self.prior.start(weights["prior"], generator, rows, mean)
+
+
+def _of_member(weights, e):
+    """The weights of one member of an ensemble."""
+    return {
+        part: {name: weight[e] for name, weight in named.items()}
+        for part, named in weights.items()
+    }
 
 
 def rows_of_members(z):

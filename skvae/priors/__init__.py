@@ -8,7 +8,7 @@ from skvae.priors.base import Prior
 from skvae.priors.fixed import Categorical, Gaussian, Standard
 from skvae.priors.given import Distribution, closed_kl
 from skvae.priors.learned import Aggregate, Mixture, VampPrior
-from skvae.priors.mixtures import MixtureOfCodes, MixtureOfNormals
+from skvae.priors.mixtures import MixtureOfCodes, MixtureOfNormals, OfMembers
 
 __all__ = [
     "Aggregate",
@@ -18,6 +18,7 @@ __all__ = [
     "Mixture",
     "MixtureOfCodes",
     "MixtureOfNormals",
+    "OfMembers",
     "Prior",
     "Standard",
     "VampPrior",

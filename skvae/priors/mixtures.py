@@ -7,7 +7,7 @@ import torch
 from skvae.priors.base import Prior
 from skvae.priors.fixed import Gaussian
 
-__all__ = ["MixtureOfCodes", "MixtureOfNormals"]
+__all__ = ["MixtureOfCodes", "MixtureOfNormals", "OfMembers"]
 
 #: What a processor's cache holds: a third of the time of four times as many.
 _ENTRIES_AT_ONCE = 250_000
@@ -52,6 +52,23 @@ class MixtureOfNormals(Prior):
         member = _members(self._log_weights, n_samples, generator)
         noise = Gaussian().sample(n_samples, n_components, generator)
         return self._mean[member] + self._scale[member] * noise
+
+
+class OfMembers(Prior):
+    """The priors of an ensemble's members, each for the codes of its own.
+
+    Parameters
+    ----------
+    priors : list of Prior
+    """
+
+    def __init__(self, priors):
+        self._priors = priors
+
+    def log_prob(self, z):
+        """Log-density of codes (n_draws, n_members, n_rows, n_components)."""
+        parts = [prior.log_prob(z[:, e]) for e, prior in enumerate(self._priors)]
+        return torch.stack(parts, 1)
 
 
 class MixtureOfCodes(Prior):

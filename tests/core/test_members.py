@@ -79,15 +79,19 @@ def targets_of(kind):
     return by_kind[kind]
 
 
-def model_and_weights(likelihood, network=None, reader=None):
+def model_and_weights(
+    likelihood, network=None, reader=None, posterior="gaussian", prior=None
+):
+    posterior = posteriors.FAMILIES[posterior]()
+    prior = priors.FAMILIES[prior or posterior.prior]()
     model = Model(
         reader or Reader(N_FEATURES),
         N_FEATURES,
         N_COMPONENTS,
         network=network or networks.MLP((7, 4)),
         likelihood=likelihood,
-        posterior=posteriors.Gaussian(),
-        prior=priors.Gaussian(),
+        posterior=posterior,
+        prior=prior.beside(posterior),
     )
     generator.manual_seed(0)
     return model, 0.5 * normal(N_MEMBERS, model.n_weights)
@@ -148,6 +152,28 @@ def test_gradients_are_those_of_each_member_alone(
     noise = normal(n_draws, N_MEMBERS, N_ROWS, N_COMPONENTS)
     batch = normal(*targets.shape), targets, observed, noise
     assert_members_learn_as_if_alone(way, model, flat, objective, batch)
+
+
+@pytest.mark.parametrize("objective", [ELBO(), IWAE(4)], ids=str)
+@pytest.mark.parametrize(
+    ("posterior", "prior"),
+    [
+        *((name, None) for name in posteriors.FAMILIES),
+        ("gaussian", "mixture"),
+        ("gaussian", "vamp"),
+        ("full_gaussian", "vamp"),
+        ("gamma", "vamp"),
+    ],
+)
+def test_under_every_posterior_and_learned_prior(posterior, prior, objective):
+    model, flat = model_and_weights(
+        likelihoods.Gaussian(), posterior=posterior, prior=prior
+    )
+    targets = targets_of(NUMBERS)
+    shape = 4, N_MEMBERS, N_ROWS, model.posterior.n_noise(N_COMPONENTS)
+    noise = model.posterior.noise(shape, generator).double()
+    batch = normal(*targets.shape), targets, None, noise
+    assert_members_learn_as_if_alone(by_autograd, model, flat, objective, batch)
 
 
 def test_what_is_written_out_is_among_the_cases():

@@ -9,7 +9,7 @@ import torch
 from sklearn.base import clone
 from torch import distributions
 
-from skvae import VAETransformer, priors
+from skvae import VAEOutlierDetector, VAETransformer, priors
 from skvae.core import evaluation
 from skvae.fitted import FittedModel
 
@@ -201,3 +201,19 @@ def test_pairs_that_cannot_be(prior, posterior, words):
     vae = VAETransformer(2, prior=prior, posterior=posterior)
     with pytest.raises(ValueError, match=f"(?s){words}"):
         vae.fit(X)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_members_of_an_ensemble_have_it_too(case):
+    prior, posterior = CASES[case]
+    detector = VAEOutlierDetector(
+        n_components=2,
+        prior=prior,
+        posterior=posterior,
+        n_estimators=2,
+        max_iter=2,
+        random_state=0,
+    ).fit(X)
+    scores = detector.score_samples(X)
+    assert np.isfinite(scores).all()
+    np.testing.assert_allclose(detector.score_samples(X[3:4]), scores[3:4], rtol=1e-9)
