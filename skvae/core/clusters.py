@@ -36,14 +36,15 @@ def class_means(X, n_classes, seed):
     rng = np.random.default_rng(seed)
     mean = X.mean(axis=0)
     centered = X - mean
-    starts = [_k_means(centered, n_classes, rng) for _ in range(_N_STARTS)]
+    distinct = np.unique(centered, axis=0)
+    starts = [_k_means(centered, distinct, n_classes, rng) for _ in range(_N_STARTS)]
     means, squares = min(starts, key=lambda start: start[1].sum())
     return FactorModel(mean, means, squares / len(X))
 
 
-def _k_means(X, n_classes, rng):
+def _k_means(X, distinct, n_classes, rng):
     """Means of classes, and sums of squares around them by column."""
-    chosen = rng.permutation(np.unique(X, axis=0))
+    chosen = rng.permutation(distinct)
     if len(chosen) > n_classes:
         chosen = chosen[:n_classes]
         try:

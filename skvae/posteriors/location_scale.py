@@ -78,20 +78,12 @@ class LocationScaleCodes(Codes):
         return (self.family.log_density(noise) - self.log_scale).sum(-1)
 
     def kl_divergence(self, prior):
-        if isinstance(self.family, Cauchy):
-            return self._kl_of_cauchy() if prior.is_standard_of(Cauchy) else None
         if not isinstance(prior, priors.Gaussian):
             return None
         # Minus the entropy, minus E log p(z), which knows two moments of z alone.
         square = self.mean.square() + self.family.variance * (2 * self.log_scale).exp()
         entropy = self.family.entropy + self.log_scale
         return 0.5 * (square + math.log(2 * math.pi)) - entropy
-
-    def _kl_of_cauchy(self):
-        # F. Chyzak and F. Nielsen, 2019: log(((1 + s)^2 + m^2) / (4 s)).
-        scale = self.log_scale.exp()
-        squares = (1 + scale).square() + self.location.square()
-        return squares.log() - math.log(4) - self.log_scale
 
 
 @dataclass(frozen=True)
@@ -309,3 +301,19 @@ class Cauchy(_LocationScale):
 
     def features(self, z):
         return torch.asinh(z)
+
+    def __call__(self, locations, others):
+        return CauchyCodes(locations, bounded(others), self)
+
+
+@dataclass(frozen=True)
+class CauchyCodes(LocationScaleCodes):
+    """Independent Cauchy components, for each row."""
+
+    def kl_divergence(self, prior):
+        if not prior.is_standard_of(Cauchy):
+            return None
+        # F. Chyzak and F. Nielsen, 2019: log(((1 + s)^2 + m^2) / (4 s)).
+        scale = self.log_scale.exp()
+        squares = (1 + scale).square() + self.location.square()
+        return squares.log() - math.log(4) - self.log_scale
