@@ -226,8 +226,12 @@ class Binary(Codec):
     def fit(cls, chunks, n_columns, likelihood, levels):
         pairs = np.array([(0.0, 1.0) if pair is None else pair for pair in levels])
         codec = cls(low=pairs[:, 0].copy(), high=pairs[:, 1].copy())
-        state, _ = _moments(chunks, n_columns, codec._codes, standardize=False)
-        codec.offset = state["offset"]
+        n_known, n_high = np.zeros((2, n_columns))
+        for values in chunks():
+            n_known += len(values) - np.isnan(values).sum(axis=0)
+            n_high += (values == codec.high).sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            codec.offset = n_high / n_known
         return codec
 
     def encode(self, values, furthest):
@@ -246,10 +250,18 @@ class Binary(Codec):
         return self.decode(np.where(means > 0.5, 1.0, 0.0))
 
     def unknown(self, values):
-        return (values != self.low) & (values != self.high) & ~np.isnan(values)
+        unknown = values != self.low
+        unknown &= values != self.high
+        if unknown.any():
+            unknown &= ~np.isnan(values)
+        return unknown
 
     def _codes(self, values):
-        return np.where(np.isnan(values), np.nan, values == self.high)
+        codes = (values == self.high).astype(np.float64)
+        holes = np.isnan(values)
+        if holes.any():
+            codes[holes] = np.nan
+        return codes
 
 
 class _Levels(Codec):

@@ -167,9 +167,7 @@ class TableEncoder:
                 variance = mean * (1 - mean)
             else:
                 _, targets = codec.encode(self._values(X, columns), FURTHEST["float64"])
-                statistic = np.ma.masked_invalid(family.statistic(targets))
-                mean = statistic.mean(axis=0).filled(0.0)
-                variance = statistic.var(axis=0).filled(1.0)
+                mean, variance = _moments(family.statistic(targets))
             means.append(mean)
             variances.append(variance)
         return np.concatenate(means), np.concatenate(variances)
@@ -375,6 +373,16 @@ def chunks(X, rows):
     n_at_once = max(1, min(_ROWS_AT_ONCE, _ENTRIES_AT_ONCE // X.shape[1]))
     for batch in gen_batches(len(rows), n_at_once):
         yield gather(X, rows[batch])
+
+
+def _moments(values):
+    """Means and variances of columns; 0 and 1 of those without a finite number."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, variance = values.mean(axis=0), values.var(axis=0)
+    if np.isfinite(mean).all() and np.isfinite(variance).all():
+        return mean, variance
+    known = np.ma.masked_invalid(values)
+    return known.mean(axis=0).filled(0.0), known.var(axis=0).filled(1.0)
 
 
 def _reader_of(X, rows, columns):

@@ -11,26 +11,12 @@ import math
 import torch
 
 from skvae import objectives, posteriors, priors
-from skvae.core.model import own_of_members, rows_of_members
-from skvae.networks import ACTIVATIONS, Perceptron, plus_product
+from skvae.core.arrays import as_array, as_tensor, namespace
+from skvae.core.model import own_of_members
+from skvae.core.passes import Pass
+from skvae.networks import Perceptron
 
 __all__ = ["Backward", "covers"]
-
-_aten = torch.ops.aten
-
-#: Derivatives, from the gradient of the outcome, the input and the outcome.
-_DERIVATIVES = {
-    "elu": lambda g, x, y: _aten.elu_backward(g, 1.0, 1.0, 1.0, False, x),
-    "gelu": lambda g, x, y: _aten.gelu_backward(g, x),
-    "identity": lambda g, x, y: g,
-    "logistic": lambda g, x, y: _aten.sigmoid_backward(g, y),
-    "relu": lambda g, x, y: _aten.threshold_backward(g, y, 0.0),
-    "silu": lambda g, x, y: _aten.silu_backward(g, x),
-    "softplus": lambda g, x, y: _aten.softplus_backward(g, x, 1.0, 20.0),
-    "tanh": lambda g, x, y: _aten.tanh_backward(g, y),
-}
-_DERIVATIVE_OF = {ACTIVATIONS[name]: rule for name, rule in _DERIVATIVES.items()}
-
 
 #: Objectives whose loss is the evidence lower bound; they differ in how they train.
 _BOUNDS = (objectives.ELBO, objectives.CyclicalWarmup, objectives.Aggressive)
@@ -75,131 +61,142 @@ class Backward:
         self._model = model
         self._is_ensemble = flat.ndim == 2
         self._average = _iwae if type(objective) is objectives.IWAE else _elbo
-        self._weights = model.views(flat)
+        self._parts = model.parts(flat)
         self._gradient = torch.zeros_like(flat)
-        self._gradients = model.views(self._gradient)
+        self._of_parts = model.parts(self._gradient)
+        weights, gradients = model.views(flat), model.views(self._gradient)
+        self._reader, self._d_reader = weights["reader"], gradients["reader"]
+        own = own_of_members(weights) if self._is_ensemble else weights["likelihood"]
+        self._own = {name: as_array(weight) for name, weight in own.items()}
+        self._d_own = {
+            name: as_array(gradient)
+            for name, gradient in gradients["likelihood"].items()
+        }
+        self._passes = {}
 
     def __call__(self, beta, inputs, targets, observed, noise):
         """Loss, and its gradient, like `flat`, which the next call overwrites."""
-        with torch.no_grad():
-            loss = self._run(beta, inputs, targets, observed, noise)
-            return loss, self._gradient
+        n_draws, n_rows = len(noise), noise.shape[-2]
+        if (n_draws, n_rows) not in self._passes:
+            self._passes[n_draws, n_rows] = self._new_passes(n_draws, n_rows)
+        passes = self._passes[n_draws, n_rows]
+        loss = self._run(*passes, beta, inputs, targets, observed, noise)
+        return loss, self._gradient
 
-    def _run(self, beta, inputs, targets, observed, noise):
-        model, weights, gradients = self._model, self._weights, self._gradients
-        n_draws = len(noise)
-        rows = model.reader(weights["reader"], inputs)
-        encoder = _Pass(model.encoder, weights["encoder"], rows)
-        mean, squashed, log_scale = model.posterior.unpack(*encoder.outputs)
-        scale = log_scale.exp()
+    def _new_passes(self, n_draws, n_rows):
+        """Encoder and decoder with buffers for batches of this size."""
+        model = self._model
+        return [
+            Pass(network, self._parts[part], n, self._of_parts[part])
+            for network, part, n in (
+                (model.encoder, "encoder", n_rows),
+                (model.decoder, "decoder", n_draws * n_rows),
+            )
+        ]
+
+    def _run(self, encoder, decoder, beta, inputs, targets, observed, noise):
+        reader, posterior = self._model.reader, self._model.posterior
+        n_draws, noise = len(noise), as_array(noise)
+        rows = as_array(reader(self._reader, inputs))
+        mean, squashed, log_scale = posterior.unpack(*encoder.forward(rows))
+        scale = namespace(log_scale).exp(log_scale)
         shift = scale * noise
-        z = mean + shift
-        decoder = _Pass(model.decoder, weights["decoder"], self._as_rows(z))
-        if n_draws > 1:
-            targets = self._repeated(targets, n_draws)
-            observed = None if observed is None else self._repeated(observed, n_draws)
-        own = own_of_members(weights) if self._is_ensemble else weights["likelihood"]
-        log_prob, locations, others, own = model.likelihood.value_and_gradient(
-            *decoder.outputs, own, targets, observed
+        z = shift + mean
+        outputs = decoder.forward(self._as_rows(z))
+        targets, observed = (
+            None if part is None else self._repeated(as_array(part), n_draws)
+            for part in (targets, observed)
+        )
+        log_prob, d_locations, d_others, d_own = (
+            self._model.likelihood.value_and_gradient(
+                *outputs, self._own, targets, observed
+            )
         )
         # The gradients of the loss: by each draw's log-likelihood, by z where it is
         # not through that, and by the posterior directly; that by the mean, in means.
         loss, share, dz, d_mean, d_log_scale = self._average(
             beta, self._by_draw(log_prob, n_draws), mean, log_scale, scale, noise, z
         )
-        if torch.is_tensor(share):
-            share = self._as_rows(share.unsqueeze(-1))
-        for name, gradient in own.items():
-            place = gradients["likelihood"][name]
-            torch.mul(gradient.view_as(place), share, out=place)
-        through_decoder = decoder.backward(
-            gradients["decoder"],
-            locations.mul_(share),
-            others.mul_(share),
-            with_input=True,
-        )
-        through_decoder = self._by_draw(through_decoder, n_draws)
-        dz = through_decoder if dz is None else dz.add_(through_decoder)
-        d_mean = torch.add(dz.sum(0), mean, alpha=d_mean)
-        d_log_scale = (dz * shift).sum(0).add_(d_log_scale)
-        d_others = d_log_scale.mul_(1 - squashed.square())
-        d_rows = encoder.backward(
-            gradients["encoder"], d_mean, d_others, model.reader.has_weights
-        )
-        if model.reader.has_weights:
-            model.reader.backward(gradients["reader"], inputs, d_rows)
+        if not isinstance(share, float):
+            share = self._as_rows(share[..., None])
+        self._write(decoder, share, d_locations, d_others, d_own)
+        through_decoder = self._by_draw(decoder.backward(with_input=True), n_draws)
+        dz = through_decoder if dz is None else dz + through_decoder
+        shift *= dz
+        xp = namespace(z)
+        xp.add(_total(dz), d_mean * mean, out=encoder.d_locations)
+        slope = 1 - squashed * squashed
+        xp.multiply(_total(shift) + d_log_scale, slope, out=encoder.d_others)
+        d_rows = encoder.backward(with_input=reader.has_weights)
+        if reader.has_weights:
+            reader.backward(self._d_reader, inputs, as_tensor(d_rows))
         return loss
+
+    def _write(self, decoder, share, d_locations, d_others, d_own):
+        """The gradients of the decoder's outputs, and those of the likelihood."""
+        xp = namespace(d_locations)
+        xp.multiply(d_locations, share, out=decoder.d_locations)
+        if d_others.shape[-1]:
+            xp.multiply(d_others, share, out=decoder.d_others)
+        for name, gradient in d_own.items():
+            place = self._d_own[name]
+            xp.multiply(gradient.reshape(place.shape), share, out=place)
 
     def _as_rows(self, z):
         """(n_draws, ..., n_rows, .) as rows of a network: all draws one after other."""
-        return rows_of_members(z) if self._is_ensemble else z.flatten(0, 1)
+        if self._is_ensemble:
+            z = z.swapaxes(0, 1)
+            return z.reshape(len(z), -1, z.shape[-1])
+        return z.reshape(-1, z.shape[-1])
 
     def _by_draw(self, rows, n_draws):
         """Inverse of `_as_rows`."""
         if not self._is_ensemble:
-            return rows.unflatten(0, (n_draws, -1))
-        return rows.unflatten(1, (n_draws, -1)).transpose(0, 1)
+            return rows.reshape(n_draws, -1, *rows.shape[1:])
+        rows = rows.reshape(len(rows), n_draws, -1, *rows.shape[2:])
+        return rows.swapaxes(0, 1)
 
     def _repeated(self, rows, n_draws):
-        return self._as_rows(rows.expand(n_draws, *rows.shape))
+        if n_draws == 1:
+            return rows
+        spread = namespace(rows).broadcast_to(rows, (n_draws, *rows.shape))
+        return self._as_rows(spread)
+
+
+def _total(by_draw):
+    """The sum over draws."""
+    return by_draw[0] if len(by_draw) == 1 else by_draw.sum(0)
 
 
 def _elbo(beta, log_prob, mean, log_scale, scale, noise, z):
     """Loss and gradients of the evidence lower bound, its divergence closed."""
     n_rows = mean.shape[-2]
-    n_members = mean.numel() // (n_rows * mean.shape[-1])
+    n_entries = math.prod(mean.shape)
+    n_members = n_entries // (n_rows * mean.shape[-1])
     weight = beta / n_rows
-    share = -n_members / log_prob.numel()
-    variance = scale.square()
-    kl = 0.5 * (variance.sum() + mean.square().sum() - mean.numel()) - log_scale.sum()
+    share = -n_members / math.prod(log_prob.shape)
+    variance = scale * scale
+    twice_kl = mean * mean
+    twice_kl += variance
+    twice_kl -= 2 * log_scale
+    kl = 0.5 * (twice_kl.sum() - n_entries)
     loss = (kl * weight + log_prob.sum() * share) / n_members
-    return loss, share, None, weight, variance.sub_(1).mul_(weight)
+    variance -= 1
+    variance *= weight
+    return loss, share, None, weight, variance
 
 
 def _iwae(beta, log_prob, mean, log_scale, scale, noise, z):
     """Loss and gradients of the importance-weighted bound."""
     n_draws, n_rows = len(log_prob), log_prob.shape[-1]
     # The constants of the two normal densities cancel.
-    log_ratio = 0.5 * (noise.square() - z.square()).sum(-1) + log_scale.sum(-1)
+    log_ratio = 0.5 * (noise * noise - z * z).sum(-1) + log_scale.sum(-1)
     log_w = log_prob + beta * log_ratio
-    loss = math.log(n_draws) - torch.logsumexp(log_w, 0).mean()
-    share = torch.softmax(log_w, 0).div_(-n_rows)
-    dz = -beta * share.unsqueeze(-1) * z
+    xp = namespace(log_w)
+    largest = xp.amax(log_w, 0)
+    weights = xp.exp(log_w - largest)
+    total = weights.sum(0)
+    loss = math.log(n_draws) - (largest + xp.log(total)).mean()
+    share = weights / (-n_rows * total)
+    dz = -beta * share[..., None] * z
     return loss, share, dz, 0.0, -beta / n_rows
-
-
-class _Pass:
-    """A perceptron run once, with what its gradient needs kept."""
-
-    def __init__(self, network, weights, x):
-        self._network = network
-        self._weights = weights
-        self._x = x
-        self._before = []
-        self._after = [network.bounded_input(x)]
-        for layer in range(network.depth):
-            self._before.append(network.affine(weights, layer, self._after[-1]))
-            self._after.append(network.activation(self._before[-1]))
-        self.outputs = network.outputs(weights, self._after[-1], x)
-
-    def backward(self, gradients, locations, others, with_input=False):
-        """Write the gradients of the weights; return that of the input if asked."""
-        weights, depth = self._weights, self._network.depth
-        product = torch.mm if self._x.ndim == 2 else torch.bmm
-        gradient = torch.cat([locations, others], -1) if others.numel() else locations
-        rule = _DERIVATIVE_OF[self._network.activation]
-        for layer in range(depth, -1, -1):
-            product(self._after[layer].mT, gradient, out=gradients[f"weight_{layer}"])
-            torch.sum(gradient, -2, out=gradients[f"bias_{layer}"])
-            if layer > 0 or with_input:
-                gradient = gradient @ weights[f"weight_{layer}"].mT
-            if layer > 0:
-                gradient = rule(gradient, self._before[layer - 1], self._after[layer])
-        if with_input:
-            gradient = self._network.through_bound(self._x, gradient)
-        if "linear_path" in weights:
-            product(self._x.mT, locations, out=gradients["linear_path"])
-            if with_input:
-                back = weights["linear_path"].mT
-                gradient = plus_product(gradient, locations, back)
-        return gradient

@@ -90,15 +90,23 @@ class Model:
             By part of the model ("encoder", "decoder", "likelihood", "reader",
             "prior"), then by name.
         """
-        weights, offset = {}, 0
-        for part, shapes in self._shapes.items():
-            weights[part] = {}
-            for name, shape in shapes.items():
+        weights = {}
+        for part, whole in self.parts(flat).items():
+            weights[part], offset = {}, 0
+            for name, shape in self._shapes[part].items():
                 size = math.prod(shape)
-                cut = flat[..., offset : offset + size]
+                cut = whole[..., offset : offset + size]
                 weights[part][name] = cut.unflatten(-1, shape)
                 offset += size
         return weights
+
+    def parts(self, flat):
+        """The flat vector cut into one for each part of the model, likewise."""
+        sizes = [
+            sum(math.prod(shape) for shape in shapes.values())
+            for shapes in self._shapes.values()
+        ]
+        return dict(zip(self._shapes, flat.split(sizes, -1), strict=True))
 
     def encode(self, weights, inputs):
         """q(z|x) for raw inputs of shape (n_rows, n_inputs)."""

@@ -7,12 +7,15 @@ it.
 
 import torch
 
+from skvae.core.arrays import as_array, as_tensor, namespace
+
 __all__ = ["SGD", "Adagrad", "Adam", "Rule"]
 
 #: Gradients longer than this many times their usual length are shortened to it.
 _LONGEST = 2.0
 #: Weight of a new length in the running mean of lengths.
 _LENGTH_RATE = 0.02
+_TINY = torch.finfo(torch.float32).tiny
 
 
 class Rule:
@@ -79,8 +82,13 @@ class Rule:
         self.moments = moments
         self.n_steps = n_steps
         length = torch.tensor(length, dtype=moments.dtype, device=device)
-        self.length = length.expand(*shape[:-1], 1).clone()
+        self._length = as_array(length.expand(*shape[:-1], 1).clone())
         self._weight_decay = float(weight_decay)
+
+    @property
+    def length(self):
+        """Running mean of gradient lengths, a tensor of shape (..., 1)."""
+        return as_tensor(self._length)
 
     @classmethod
     def resume(cls, state, shape, device, **settings):
@@ -125,12 +133,17 @@ class Rule:
         raise NotImplementedError
 
     def _shorten(self, gradient):
-        length = gradient.norm(dim=-1, keepdim=True)
-        usual = torch.where(self.length > 0, self.length, length)
-        kept = torch.minimum(length, _LONGEST * usual)
-        # A gradient of zeros has no length to divide by, and stays as it is.
-        gradient.mul_(kept / length.clamp_min(torch.finfo(length.dtype).tiny))
-        self.length = torch.lerp(usual, kept, _LENGTH_RATE)
+        gradient = as_array(gradient)
+        xp = namespace(gradient)
+        squared = (gradient[..., None, :] @ gradient[..., None])[..., 0]
+        length = xp.sqrt(squared)
+        usual = xp.where(self._length > 0, self._length, length)
+        kept = xp.minimum(length, _LONGEST * usual)
+        # A device would wait for the look; elsewhere it saves a pass over all weights.
+        if xp is torch or (kept < length).any():
+            # A gradient of zeros has no length to divide by, and stays as it is.
+            gradient *= kept / xp.clip(length, _TINY, None)
+        self._length = usual + _LENGTH_RATE * (kept - usual)
 
 
 class Adam(Rule):

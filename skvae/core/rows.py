@@ -5,7 +5,14 @@ import math
 import numpy as np
 import torch
 
-__all__ = ["ShuffledRows", "gather", "select", "split", "to_tensor", "to_tensors"]
+__all__ = [
+    "ShuffledRows",
+    "gather",
+    "select",
+    "split",
+    "to_tensor",
+    "to_tensors",
+]
 
 #: Rows read at once: enough to hide the cost of a chunk, and small beside the data.
 _CHUNK_ROWS = 16_384
@@ -120,16 +127,23 @@ def to_tensors(encoded, device):
 
 def select(tensors, index):
     """The same rows of inputs, targets and observed."""
-    inputs, targets, observed = tensors
-    taken = inputs[index]
-    return (
-        taken,
-        taken if targets is inputs else targets[index],
-        None if observed is None else observed[index],
-    )
+    return _each(tensors, lambda part: part[index])
 
 
 def split(tensors, n_rows):
-    """Inputs, targets and observed, some rows at a time."""
-    for start in range(0, len(tensors[0]), n_rows):
-        yield select(tensors, slice(start, start + n_rows))
+    """Inputs, targets and observed, some rows at a time; of an ensemble likewise."""
+    inputs, targets, observed = _each(tensors, lambda part: part.split(n_rows, -2))
+    if observed is None:
+        observed = [None] * len(inputs)
+    return zip(inputs, targets, observed, strict=True)
+
+
+def _each(tensors, function):
+    """A function of inputs, targets and observed; what is one tensor remains one."""
+    inputs, targets, observed = tensors
+    result = function(inputs)
+    return (
+        result,
+        result if targets is inputs else function(targets),
+        None if observed is None else function(observed),
+    )

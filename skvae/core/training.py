@@ -11,14 +11,16 @@ having to know in advance when training will stop.
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from skvae.core import backward
 from skvae.core.aggressive import Pace
 from skvae.core.optimizer import Adam
-from skvae.core.rows import select
+from skvae.core.rows import select, split
 
 __all__ = ["Divergence", "HeldOut", "Plan", "Record", "train"]
 
@@ -92,19 +94,19 @@ class Plan:
     input_noise: float = 0.0
     going_on: bool = False
 
-    @property
+    @cached_property
     def steps_per_epoch(self):
         return math.ceil(self.n_rows / self.batch_size)
 
-    @property
+    @cached_property
     def n_steps(self):
         return self.max_epochs * self.steps_per_epoch
 
-    @property
+    @cached_property
     def rows_per_step(self):
         return math.ceil(self.n_rows / self.steps_per_epoch)
 
-    @property
+    @cached_property
     def warm_up_steps(self):
         """Steps after which the divergence has its full weight for good."""
         before = self.n_cycles - 1 if self.kl_warmup else 0
@@ -263,19 +265,20 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=N
     probe = None
     try:
         for epoch in range(1, plan.max_epochs + 1):
-            total, n_seen = flat.new_zeros(()), 0
+            total, n_seen = 0.0, 0
             for batch in _batches(model, chunks, plan, generator):
                 n_rows = batch[0].shape[-2]
                 if probe is None:
                     probe = _Probe(model, objective, plan.beta, batch)
                     probe.begin(averaged)
-                loss, gradient = differentiate(plan.beta_at(step), *batch)
                 before = None if pace.is_over else moving.clone()
-                rule.step(moving, gradient, plan.learning_rate_at(step))
+                with np.errstate(all="ignore"):  # what is not finite shows in the loss
+                    loss, gradient = differentiate(plan.beta_at(step), *batch)
+                    rule.step(moving, gradient, plan.learning_rate_at(step))
                 if before is not None:
                     pace.settle(moving, before, loss, batch)
                 flat.lerp_(moving, 1 - plan.averaging_at(step))
-                total += loss * n_rows
+                total = total + loss * n_rows  # on a device, without waiting for it
                 n_seen += n_rows
                 step += 1
                 looks = step >= plan.warm_up_steps and step % look_every == 0
@@ -362,9 +365,9 @@ def _batches(model, chunks, plan, generator):
         n_noise = model.posterior.n_noise(model.n_components)
         shape = (plan.n_draws, *members, n_rows, n_noise)
         noise = model.posterior.noise(shape, generator)
-        for start in range(0, n_rows, plan.rows_per_step):
-            rows = (..., slice(start, start + plan.rows_per_step), slice(None))
-            yield *select(chunk, rows), noise[rows]
+        noises = noise.split(plan.rows_per_step, -2)
+        for rows, of_rows in zip(split(chunk, plan.rows_per_step), noises, strict=True):
+            yield *rows, of_rows
 
 
 def _corrupted(rows, input_noise, generator):

@@ -4,6 +4,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
+from skvae.core.arrays import on_tensors
 from skvae.settings import Settings
 
 __all__ = ["Likelihood", "LinearStart"]
@@ -120,6 +121,7 @@ class Likelihood(Settings):
         """
         raise TypeError(f"{type(self).__name__} must define __call__")
 
+    @on_tensors
     def value_and_gradient(self, locations, others, own, targets, observed):
         """Log-probabilities of rows, and the gradients of their sum.
 

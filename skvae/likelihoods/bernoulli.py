@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch.nn import functional
 
+from skvae.core.arrays import namespace, row_sums, sigmoid
 from skvae.likelihoods.base import Likelihood, LinearStart
 
 __all__ = ["Bernoulli"]
@@ -47,12 +48,19 @@ class Bernoulli(Likelihood):
         return BernoulliColumns(locations)
 
     def value_and_gradient(self, locations, others, own, targets, observed):
-        log_prob = BernoulliColumns(locations).log_prob(targets)
-        gradient = targets - locations.sigmoid()
+        xp = namespace(locations)
+        # With e = exp(-|l|), softplus and sigmoid of l take one exponential.
+        e = xp.exp(-abs(locations))
+        e += 1
+        softplus = xp.log(e)
+        softplus += (locations + abs(locations)) / 2
+        log_prob = targets * locations
+        log_prob -= softplus
+        gradient = targets - sigmoid(locations)
         if observed is not None:
-            log_prob.mul_(observed)
-            gradient.mul_(observed)
-        return log_prob.sum(-1), gradient, others, {}
+            log_prob *= observed
+            gradient *= observed
+        return row_sums(log_prob), gradient, others, {}
 
 
 class BernoulliColumns(NamedTuple):

@@ -1,6 +1,10 @@
 """Columns of several families side by side, independent given the code."""
 
+from itertools import accumulate, pairwise
+
 import torch
+
+from skvae.core.arrays import namespace
 
 __all__ = ["Blocks"]
 
@@ -26,6 +30,8 @@ class Blocks:
         outputs = [family.n_outputs(n) for family, n in self._parts]
         self._n_locations = [n_locations for n_locations, _ in outputs]
         self._n_others = [n_others for _, n_others in outputs]
+        sizes = self._n_locations, self._n_others, self._n_features
+        self._slices = list(zip(*map(_neighbours, sizes), strict=True))
         self.least_variance = max(family.least_variance for family in self._families)
 
     def n_outputs(self, n_features):
@@ -95,27 +101,24 @@ class Blocks:
         )
 
     def value_and_gradient(self, locations, others, own, targets, observed):
-        if observed is None:
-            observed = [None] * len(self._parts)
-        else:
-            observed = observed.split(self._n_features, -1)
         parts = [
-            family.value_and_gradient(*arguments)
-            for family, *arguments in zip(
-                self._families,
-                locations.split(self._n_locations, -1),
-                others.split(self._n_others, -1),
-                self._owns(own),
-                targets.split(self._n_features, -1),
-                observed,
-                strict=True,
+            family.value_and_gradient(
+                locations[..., of_locations],
+                others[..., of_others],
+                block_own,
+                targets[..., of_columns],
+                None if observed is None else observed[..., of_columns],
+            )
+            for family, (of_locations, of_others, of_columns), block_own in zip(
+                self._families, self._slices, self._owns(own), strict=True
             )
         ]
         log_probs, d_locations, d_others, owns = zip(*parts, strict=True)
+        concatenate = namespace(locations).concatenate
         return (
             sum(log_probs),
-            torch.cat(d_locations, -1),
-            torch.cat(d_others, -1),
+            concatenate(d_locations, -1),
+            concatenate(d_others, -1),
             _joined(owns),
         )
 
@@ -152,6 +155,11 @@ class BlockColumns:
 
     def sample(self, generator):
         return torch.cat([part.sample(generator) for part in self._parts], -1)
+
+
+def _neighbours(sizes):
+    """Slices of these sizes, one after the other."""
+    return [slice(*ends) for ends in pairwise(accumulate(sizes, initial=0))]
 
 
 def _joined(owns):

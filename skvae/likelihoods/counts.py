@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch.nn import functional
 
+from skvae.core.arrays import on_tensors
 from skvae.likelihoods.base import Likelihood, LinearStart
 
 __all__ = ["NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
@@ -60,6 +61,7 @@ class Poisson(_Counts):
     def __call__(self, locations, others, own):
         return PoissonColumns(_bounded(locations))
 
+    @on_tensors
     def value_and_gradient(self, locations, others, own, targets, observed):
         log_prob = PoissonColumns(_bounded(locations)).log_prob(targets)
         gradient = targets - _bounded(locations).exp()

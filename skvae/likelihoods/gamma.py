@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import torch
 
+from skvae.core.arrays import on_tensors
 from skvae.likelihoods.base import Likelihood, LinearStart
 from skvae.likelihoods.special import (
     HALF_LOG_2PI,
@@ -71,6 +72,7 @@ class Gamma(Likelihood):
     def __call__(self, locations, others, own):
         return GammaColumns(locations, own["log_shape"].clamp(*_LOG_SHAPE_BOUNDS))
 
+    @on_tensors
     def value_and_gradient(self, locations, others, own, targets, observed):
         raw = own["log_shape"]
         columns = self(locations, others, own)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from skvae.core.arrays import column_sums, namespace, row_sums, sigmoid, softplus
 from skvae.likelihoods.base import Likelihood, LinearStart
 from skvae.likelihoods.special import HALF_LOG_2PI, LARGEST_LOGARITHM
 
@@ -115,32 +116,43 @@ class Gaussian(Likelihood):
         return GaussianColumns(locations, locations.new_tensor(self.scale))
 
     def value_and_gradient(self, locations, others, own, targets, observed):
-        scale = self(locations, others, own).scale
-        inverse = scale.reciprocal()
-        standardized = (targets - locations).mul_(inverse)
+        scale = self._scale(locations, others, own)
+        inverse = 1 / scale
+        standardized = targets - locations
+        standardized *= inverse
         if observed is not None:
-            standardized.mul_(observed)
-        squares = standardized.square()
-        constant = scale.log().add_(HALF_LOG_2PI).expand_as(targets)
-        if observed is not None:
-            constant = constant * observed
-        log_prob = squares.sum(-1).mul_(-0.5).sub_(constant.sum(-1))
-        d_locations = standardized.mul_(inverse)
+            standardized *= observed
+        squares = standardized * standardized
+        constant = namespace(locations).log(scale)
+        constant += HALF_LOG_2PI
+        log_prob = -0.5 * row_sums(squares) - _of_row(constant, observed, targets)
+        standardized *= inverse
         if self.known_variance is not None:
-            return log_prob, d_locations, others, {}
-        squares.sub_(1 if observed is None else observed)
+            return log_prob, standardized, others, {}
+        squares -= 1 if observed is None else observed
         by_scale = self._through_scale(squares, inverse, others, own)
-        return log_prob, d_locations, *by_scale
+        return log_prob, standardized, *by_scale
+
+    def _scale(self, locations, others, own):
+        """Scales that broadcast to the columns, of arrays or tensors."""
+        if self.known_variance is not None:
+            return namespace(locations).full_like(locations[..., :1], self.scale)
+        raw = others if self.scale == "conditional" else own["raw_scale"]
+        return softplus(raw) + self.floor
 
     def _through_scale(self, d_log_scale, inverse, others, own):
         """Gradients of the raw scales, others and own, from that of each logarithm."""
         if self.scale == "conditional":
-            return d_log_scale.mul_(inverse).mul_(others.sigmoid()), {}
+            d_log_scale *= inverse
+            d_log_scale *= sigmoid(others)
+            return d_log_scale, {}
         raw_scale = own["raw_scale"]
-        total = d_log_scale.sum(-2, keepdim=True).mul_(inverse)
+        total = column_sums(d_log_scale)[..., None, :] * inverse
         if self.scale == "shared":
-            total = total.sum(-1, keepdim=True)
-        return others, {"raw_scale": total.view_as(raw_scale) * raw_scale.sigmoid()}
+            total = total.sum(-1)[..., None]
+        return others, {
+            "raw_scale": total.reshape(raw_scale.shape) * sigmoid(raw_scale)
+        }
 
     def _above_floor(self, raw_scale):
         # softplus grows linearly, so no finite output of the decoder overflows.
@@ -282,18 +294,21 @@ class Laplace(Gaussian):
         return LaplaceColumns(*super().__call__(locations, others, own))
 
     def value_and_gradient(self, locations, others, own, targets, observed):
-        columns = self(locations, others, own)
-        log_prob, inverse = columns.log_prob(targets), columns.scale.reciprocal()
+        xp = namespace(locations)
+        scale = self._scale(locations, others, own)
+        inverse = 1 / scale
         difference = targets - locations
-        d_log_scale = difference.abs().mul_(inverse).sub_(1)
-        d_locations = difference.sign_().mul_(inverse)
+        distance = abs(difference) * inverse
+        d_locations = xp.sign(difference) * inverse
         if observed is not None:
-            for part in (log_prob, d_locations, d_log_scale):
-                part.mul_(observed)
+            distance *= observed
+            d_locations *= observed
+        log_prob = -row_sums(distance) - _of_row(xp.log(2 * scale), observed, targets)
         if self.known_variance is not None:
-            return log_prob.sum(-1), d_locations, others, {}
-        by_scale = self._through_scale(d_log_scale, inverse, others, own)
-        return log_prob.sum(-1), d_locations, *by_scale
+            return log_prob, d_locations, others, {}
+        distance -= 1 if observed is None else observed
+        by_scale = self._through_scale(distance, inverse, others, own)
+        return log_prob, d_locations, *by_scale
 
 
 class LaplaceColumns(NamedTuple):
@@ -383,6 +398,14 @@ class LogNormalColumns(NamedTuple):
 
     def sample(self, generator):
         return self.logarithm.sample(generator).clamp(max=LARGEST_LOGARITHM).exp()
+
+
+def _of_row(constant, observed, targets):
+    """Sum over the observed cells of a row of what is constant in the targets."""
+    if observed is not None:
+        return row_sums(constant * observed)
+    n_alike = targets.shape[-1] // constant.shape[-1]
+    return n_alike * row_sums(constant)
 
 
 def _inverse_softplus(value):

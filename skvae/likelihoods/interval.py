@@ -7,6 +7,7 @@ import torch
 from scipy import special
 from torch.nn import functional
 
+from skvae.core.arrays import on_tensors
 from skvae.likelihoods.base import Likelihood, LinearStart
 from skvae.likelihoods.special import (
     HALF_LOG_2PI,
@@ -151,6 +152,7 @@ class ContinuousBernoulli(Likelihood):
     def __call__(self, locations, others, own):
         return ContinuousBernoulliColumns(locations.clamp(-_RATE_BOUND, _RATE_BOUND))
 
+    @on_tensors
     def value_and_gradient(self, locations, others, own, targets, observed):
         columns = self(locations, others, own)
         log_prob = columns.log_prob(targets)

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch.nn import functional
 
+from skvae.core.arrays import on_tensors
 from skvae.likelihoods.base import Likelihood, LinearStart
 
 __all__ = ["Binned", "Categorical", "Identifier", "Ordinal"]
@@ -77,6 +78,7 @@ class Categorical(_Levels):
     def __call__(self, locations, others, own):
         return LevelColumns(locations, self.n_levels)
 
+    @on_tensors
     def value_and_gradient(self, locations, others, own, targets, observed):
         columns = LevelColumns(locations, self.n_levels)
         log_prob, normalizer = columns.log_prob_and_normalizer(targets)
@@ -326,6 +328,7 @@ class Identifier(_Levels):
         shape = (*locations.shape[:-1], sum(self.n_levels))
         return LevelColumns(locations.new_zeros(shape), self.n_levels)
 
+    @on_tensors
     def value_and_gradient(self, locations, others, own, targets, observed):
         log_levels = targets.new_tensor(self.n_levels).log()
         log_prob = -log_levels.expand(targets.shape)

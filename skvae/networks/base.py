@@ -10,12 +10,12 @@ from skvae.settings import Settings
 
 __all__ = [
     "ACTIVATIONS",
+    "INPUT_BOUND",
     "Network",
     "check_activation",
     "check_size",
     "check_sizes",
     "draw_in",
-    "draw_in_backward",
     "member_by_member",
     "plus_product",
     "start_glorot",
@@ -35,7 +35,7 @@ ACTIVATIONS = {
 #: Standardised inputs further out than this are drawn in, smoothly, on their way into
 #: the encoder's hidden layers: far from the data the encoder then goes on as the
 #: linear path does, and not as whatever the hidden layers extrapolate to.
-_INPUT_BOUND = 4.0
+INPUT_BOUND = 4.0
 
 
 class Network(Settings):
@@ -116,12 +116,7 @@ def check_activation(activation):
 
 def draw_in(x):
     """What the hidden layers of an encoder read of standardised rows."""
-    return x * (1 + (x * (1 / _INPUT_BOUND)).square()).rsqrt()
-
-
-def draw_in_backward(x, gradient):
-    """The gradient of x, from that of what it is drawn in to."""
-    return gradient * (1 + (x * (1 / _INPUT_BOUND)).square()).pow(-1.5)
+    return x * (1 + (x * (1 / INPUT_BOUND)).square()).rsqrt()
 
 
 def plus_product(added, x, matrix):

@@ -11,7 +11,6 @@ from skvae.networks.base import (
     check_activation,
     check_sizes,
     draw_in,
-    draw_in_backward,
     plus_product,
     start_glorot,
 )
@@ -115,7 +114,10 @@ class Perceptron:
     Attributes
     ----------
     shapes : dict of str to tuple
-        The weights that it needs. Matrices are (n_inputs, n_outputs).
+        The weights that it needs. Matrices are (n_inputs, n_outputs), and a layer's
+        biases follow its matrix: `core.passes` relies on this order.
+    widths : tuple of int
+        Of what each layer reads, and of the outputs.
     """
 
     def __init__(
@@ -133,9 +135,9 @@ class Perceptron:
         self.bounded = bounded
         self.activation = activation
         self.depth = len(sizes)
-        widths = (n_inputs, *sizes, n_locations + n_others)
+        self.widths = (n_inputs, *sizes, n_locations + n_others)
         self.shapes = {}
-        for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
+        for layer, (fan_in, fan_out) in enumerate(pairwise(self.widths)):
             self.shapes[f"weight_{layer}"] = (fan_in, fan_out)
             self.shapes[f"bias_{layer}"] = (fan_out,)
         if linear_path:
@@ -165,10 +167,6 @@ class Perceptron:
     def bounded_input(self, x):
         """What the first hidden layer reads."""
         return draw_in(x) if self.bounded else x
-
-    def through_bound(self, x, gradient):
-        """The gradient of x, from that of what the first hidden layer reads."""
-        return draw_in_backward(x, gradient) if self.bounded else gradient
 
     def affine(self, weights, layer, x):
         """A layer before its activation."""
