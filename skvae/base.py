@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.utils import check_random_state, check_scalar, gen_batches
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvae import __version__, columns, frames, labels, parameters, run
@@ -17,6 +17,7 @@ from skvae.compat import CallbackSupportMixin, in_container
 from skvae.core.rows import gather
 from skvae.core.training import Divergence
 from skvae.fitted import FittedModel, member_states
+from skvae.kept import kept
 from skvae.likelihoods import Likelihood
 from skvae.table import TableEncoder
 
@@ -313,7 +314,16 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     def _fitted_model(self, dtype):
         """The model in float32 for float32 data, in float64 for everything else."""
         precision = np.float32 if dtype == np.float32 else np.float64
-        return FittedModel(self._state, precision, self.device)
+        return kept(
+            self,
+            (precision, str(self.device)),
+            lambda state: FittedModel(state, precision, self.device),
+        )
+
+    def _table(self):
+        return kept(
+            self, "table", lambda state: TableEncoder.from_state(state["table"])
+        )
 
     def _decoded(self, X):
         """Rows that codes stand for, in the container that fit was given."""
@@ -343,7 +353,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
 
     def _check_values(self, X):
         """Rows whose values the fitted likelihoods can describe."""
-        table = TableEncoder.from_state(self._state["table"])
+        table = self._table()
         _check_possible(X, table.layout, table.chosen())
         return self._check_levels(X, table, self.handle_unknown)
 
@@ -456,12 +466,13 @@ def _check_finite(X, layout):
     values = X.data if hasattr(X, "toarray") else X
     if values.dtype.kind != "f" or not len(values):
         return
-    for batch in gen_batches(len(values), _ROWS_AT_ONCE):
+    for start in range(0, len(values), _ROWS_AT_ONCE):
+        batch = values[start : start + _ROWS_AT_ONCE]
         with np.errstate(over="ignore", invalid="ignore"):
-            suspicious = not np.isfinite(values[batch].sum())
-        if suspicious and np.isinf(values[batch]).any():
-            place = np.argwhere(np.isinf(values[batch]))[0]
-            row, j = batch.start + place[0], place[-1]
+            suspicious = not np.isfinite(batch.sum())
+        if suspicious and np.isinf(batch).any():
+            place = np.argwhere(np.isinf(batch))[0]
+            row, j = start + place[0], place[-1]
             if hasattr(X, "toarray"):
                 entries = X.tocoo()
                 row, j = entries.row[row], entries.col[row]

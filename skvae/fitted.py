@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
 
 from skvae import priors
 from skvae.core import evaluation
@@ -21,7 +20,7 @@ from skvae.table import TableEncoder, chunks
 
 __all__ = ["FittedModel", "build_model", "member_states"]
 
-_ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 4_096, 1_000_000
+_ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 2_048, 1_000_000
 #: Times that a cell left out is filled in by the others, each from the last.
 _FILLINGS = 4
 #: Rows from which the divergence per component is averaged.
@@ -82,6 +81,7 @@ class FittedModel:
         self.device = _inference_device(device)
         flat = to_tensor(state["weights"].astype(self.dtype), self.device)
         self.weights = self.model.views(flat)
+        self.model.run_in_buffers(flat)
         if "prior" in state:
             settings = from_state(state["geometry"]["prior"], priors.FAMILIES)
             posterior = self.model.posterior
@@ -319,8 +319,9 @@ class FittedModel:
 
     def _read(self, X):
         """Rows of a dense or sparse matrix, some at a time and dense."""
-        for batch in gen_batches(X.shape[0], self._rows_at_once):
-            yield gather(X, batch)
+        n_at_once = self._rows_at_once
+        for start in range(0, X.shape[0], n_at_once):
+            yield gather(X, slice(start, start + n_at_once))
 
 
 def _inference_device(device):

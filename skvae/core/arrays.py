@@ -20,6 +20,7 @@ __all__ = [
     "row_sums",
     "sigmoid",
     "softplus",
+    "tanh",
 ]
 
 
@@ -54,9 +55,18 @@ def _ones(x, n):
     return x.new_ones(n)
 
 
+def tanh(x):
+    """Of an array or a tensor: torch's takes many times as long on some processors."""
+    if namespace(x) is np:
+        return np.tanh(x)
+    if x.requires_grad or x.device.type != "cpu":
+        return torch.tanh(x)
+    return torch.from_numpy(np.tanh(x.numpy()))
+
+
 def sigmoid(x):
     """1 / (1 + exp(-x)), of an array or a tensor."""
-    value = namespace(x).tanh(x / 2)
+    value = tanh(x / 2)
     value += 1
     value /= 2
     return value

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from skvae.core.passes import Forward
+from skvae.networks import Perceptron
 from skvae.objectives import Terms
 from skvae.priors import OfMembers
 
@@ -107,6 +109,17 @@ class Model:
             for shapes in self._shapes.values()
         ]
         return dict(zip(self._shapes, flat.split(sizes, -1), strict=True))
+
+    def run_in_buffers(self, flat):
+        """Have perceptrons keep what they compute in, for calls with these weights.
+
+        For one model, and one thread at a time.
+        """
+        parts = self.parts(flat)
+        if type(self.encoder) is Perceptron:
+            self.encoder = Forward(self.encoder, parts["encoder"])
+        if type(self.decoder) is Perceptron:
+            self.decoder = Forward(self.decoder, parts["decoder"])
 
     def encode(self, weights, inputs):
         """q(z|x) for raw inputs of shape (n_rows, n_inputs)."""

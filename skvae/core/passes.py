@@ -6,13 +6,14 @@ with a last column of ones. So a layer is one product, and so is its gradient.
 
 from itertools import pairwise, zip_longest
 
+import numpy as np
 import torch
 
 from skvae.core.arrays import as_array, as_tensor, namespace
 from skvae.networks import ACTIVATIONS
 from skvae.networks.base import INPUT_BOUND
 
-__all__ = ["Pass"]
+__all__ = ["Forward", "Pass"]
 
 _aten = torch.ops.aten
 
@@ -180,6 +181,33 @@ class Pass:
             xp.matmul(self.d_locations, path.mT, out=self._through_linear)
             gradient = gradient + self._through_linear
         return gradient
+
+
+class Forward:
+    """A perceptron that runs in buffers where no gradient is asked for.
+
+    Parameters
+    ----------
+    network : Perceptron
+    weights : Tensor of shape (n_weights,)
+        As for `Pass`; those that it will be called with.
+    """
+
+    def __init__(self, network, weights):
+        self._network = network
+        self._weights = weights
+        self._pass, self._n_rows = None, None
+
+    def __call__(self, weights, x):
+        """As the perceptron itself."""
+        if torch.is_grad_enabled():
+            return self._network(weights, x)
+        if self._n_rows != len(x):
+            self._pass = Pass(self._network, self._weights, len(x))
+            self._n_rows = len(x)
+        with np.errstate(all="ignore"):  # as torch does
+            outputs = self._pass.forward(as_array(x))
+        return tuple(as_tensor(part).clone() for part in outputs)
 
 
 def _matrices(network, flat):

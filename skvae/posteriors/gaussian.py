@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from skvae import priors
-from skvae.core.arrays import namespace
+from skvae.core.arrays import tanh
 from skvae.posteriors.base import LARGEST_LOGARITHM, Codes, Positive, Posterior
 
 __all__ = ["FullGaussian", "Gaussian", "LogNormal", "linear_gaussian_start"]
@@ -53,7 +53,7 @@ class Gaussian(Posterior):
 
     def unpack(self, locations, others):
         """Means, squashed others in (-1, 1), and the log-scales that they make."""
-        squashed = namespace(others).tanh(others / _LOG_SCALE_BOUND)
+        squashed = tanh(others / _LOG_SCALE_BOUND)
         return locations, squashed, _LOG_SCALE_BOUND * squashed
 
     def mixture(self, codes):
