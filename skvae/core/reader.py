@@ -37,6 +37,7 @@ class Reader:
         self._n_numbers = n_first + n_last
         self._narrow = [n for n in n_levels if n <= WIDE]
         self._wide = [n for n in n_levels if n > WIDE]
+        self._narrow_starts, self._wide_starts = _starts(self._narrow, self._wide)
         self.n_outputs = self._n_numbers + sum(self._narrow)
         self.n_outputs += _EMBEDDING_WIDTH * len(self._wide)
         self.shapes = {}
@@ -56,7 +57,7 @@ class Reader:
         """
         if raw.shape[-1] == self._n_numbers:
             return raw
-        parts = [self.first(raw)]
+        parts = self._first_parts(raw)
         if self._wide:
             places, known = self._places(weights["embedding"], raw)
             vectors = weights["embedding"][places]
@@ -66,11 +67,15 @@ class Reader:
 
     def first(self, raw):
         """The first numbers and the one-hot vectors: what needs no weights."""
+        parts = self._first_parts(raw)
+        return torch.cat(parts, -1) if self._narrow else parts[0]
+
+    def _first_parts(self, raw):
         numbers = raw[..., : self._n_first]
         if not self._narrow:
-            return numbers
+            return [numbers]
         codes = raw[..., self._n_numbers : self._n_numbers + len(self._narrow)]
-        return torch.cat([numbers, self._one_hot(codes)], -1)
+        return [numbers, self._one_hot(codes)]
 
     def backward(self, gradients, raw, gradient):
         """Write the gradients of the weights, given that of the rows."""
@@ -93,7 +98,7 @@ class Reader:
     def _places(self, embedding, raw):
         """Indices of the vector that each wide column has, and whether it has any."""
         wide = raw[..., raw.shape[-1] - len(self._wide) :]
-        index, known = _positions(wide, self._wide)
+        index, known = _positions(wide, self._wide_starts)
         index = index.clamp_min(0)
         if embedding.ndim == 2:
             return (index,), known
@@ -102,15 +107,20 @@ class Reader:
 
     def _one_hot(self, codes):
         n_outputs = sum(self._narrow)
-        index, known = _positions(codes, self._narrow)
+        index, known = _positions(codes, self._narrow_starts)
         spread = codes.new_zeros((*codes.shape[:-1], n_outputs + 1))
         # What has no level goes to a last column, which is left out.
         index = torch.where(known, index, n_outputs)
         return spread.scatter_(-1, index, 1.0)[..., :n_outputs]
 
 
-def _positions(codes, n_levels):
+def _starts(*groups):
+    """Of each group of columns, the first position of each column among its levels."""
+    for n_levels in groups:
+        sizes = torch.tensor(n_levels, dtype=torch.int64, device="cpu")
+        yield sizes.cumsum(0) - sizes
+
+
+def _positions(codes, starts):
     """Positions of codes among all levels laid side by side, and which are known."""
-    sizes = torch.tensor(n_levels, device=codes.device)
-    known = codes >= 0
-    return codes.long() + (sizes.cumsum(0) - sizes), known
+    return codes.long() + starts.to(codes.device), codes >= 0
