@@ -20,6 +20,7 @@ from skvae.fitted import FittedModel, member_states
 from skvae.kept import kept
 from skvae.likelihoods import Likelihood
 from skvae.table import TableEncoder
+from skvae.threads import limited
 
 __all__ = ["BaseVAE", "all_or_nothing", "draw_seed"]
 
@@ -33,14 +34,15 @@ def all_or_nothing(method):
     """Leave the estimator as it was if the method does not come to its end.
 
     Torch is taken out of the modes that the caller may have put it in, since
-    gradients are needed.
+    gradients are needed, and both pools of threads are limited.
     """
 
     @functools.wraps(method)
     def wrapper(self, *args, **kwargs):
         before = vars(self).copy()
         try:
-            with torch.inference_mode(False), torch.enable_grad():
+            modes = torch.inference_mode(False), torch.enable_grad()
+            with modes[0], modes[1], limited(self.network):
                 return method(self, *args, **kwargs)
         except BaseException:
             vars(self).clear()

@@ -9,6 +9,7 @@ import random
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
+from sklearn.utils.parallel import _get_threadpool_controller as threadpool_controller
 
 __all__ = [
     "CallbackSupportMixin",
@@ -18,6 +19,7 @@ __all__ = [
     "in_container",
     "output_is_set",
     "set_output_config",
+    "threadpool_controller",
 ]
 
 

@@ -5,6 +5,7 @@ where X is, so that a row scores alike whatever stands beside it.
 """
 
 import math
+from functools import wraps
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from skvae.core.rows import gather, to_tensor, to_tensors
 from skvae.parameters import PLACES, training_device
 from skvae.settings import from_state
 from skvae.table import TableEncoder, chunks
+from skvae.threads import limited
 
 __all__ = ["FittedModel", "build_model", "member_states"]
 
@@ -57,6 +59,17 @@ def member_states(state):
     return members
 
 
+def _limited(method):
+    """Run a method of a fitted model in as few threads as do."""
+
+    @wraps(method)
+    def wrapper(self, *args, **kwargs):
+        with self._threads:
+            return method(self, *args, **kwargs)
+
+    return wrapper
+
+
 class FittedModel:
     """Model, weights and table, ready to answer in one precision.
 
@@ -77,6 +90,8 @@ class FittedModel:
         self.model = build_model(state["geometry"], self.table)
         if robust:
             self.model.likelihood = self.model.likelihood.robust
+        network = from_state(state["geometry"]["network"], PLACES["network"])
+        self._threads = limited(network)
         self.dtype = np.dtype(dtype)
         self.device = _inference_device(device)
         flat = to_tensor(state["weights"].astype(self.dtype), self.device)
@@ -91,6 +106,7 @@ class FittedModel:
             )
             self.model.prior = settings.after_training(posterior(*outputs), posterior)
 
+    @_limited
     def codes(self, X):
         """Posterior means, (n_samples, n_components)."""
         blocks = [
@@ -98,6 +114,7 @@ class FittedModel:
         ]
         return np.concatenate(blocks)
 
+    @_limited
     def means(self, Z):
         """Decoder means in the units of X, (n_samples, n_features)."""
         blocks = [
@@ -108,6 +125,7 @@ class FittedModel:
         ]
         return np.concatenate(blocks).astype(Z.dtype)
 
+    @_limited
     def draws(self, n_samples, seed):
         """Rows drawn from the likelihood at codes drawn from the prior."""
         generator = torch.Generator(self.device).manual_seed(seed)
@@ -116,6 +134,7 @@ class FittedModel:
             Z = prior.sample(n_samples, self.model.n_components, generator)
         return self.draws_at(Z, generator)
 
+    @_limited
     def draws_given(self, n_samples, row, seed):
         """Rows drawn given the observed cells of one row, and how good the draws are.
 
@@ -134,6 +153,7 @@ class FittedModel:
         rows[:, known] = row[0, known]
         return rows, effective
 
+    @_limited
     def draws_at(self, Z, generator):
         """Rows drawn from the likelihood, one at each code."""
         blocks = [
@@ -142,6 +162,7 @@ class FittedModel:
         ]
         return self.table.restrict(np.concatenate(blocks))
 
+    @_limited
     def log_likelihood(self, X, n_draws):
         """log p(x) in nats and the units of X, (n_samples,), float64."""
         blocks = [
@@ -151,6 +172,7 @@ class FittedModel:
         ]
         return np.concatenate(blocks).astype(np.float64)
 
+    @_limited
     def log_likelihood_by_feature(self, X, n_draws):
         """log p(x) split over features and the code: (n_samples, n_features + 1).
 
@@ -162,6 +184,7 @@ class FittedModel:
             blocks.append(self._by_feature(rows, scores))
         return np.concatenate(blocks)
 
+    @_limited
     def bound_by_feature(self, X, n_draws, with_code=True):
         """The evidence lower bound, split likewise, or without the code's cost."""
         blocks = []
@@ -181,6 +204,7 @@ class FittedModel:
         features = features + self.table.log_jacobian(X)
         return np.column_stack([features, code.numpy(force=True)])
 
+    @_limited
     def conditionals(self, X, n_draws):
         """log p of each cell given the others of its row, (n_samples, n_features).
 
@@ -221,6 +245,7 @@ class FittedModel:
         )
         return scores.total.double().numpy(force=True)
 
+    @_limited
     def errors_by_feature(self, X):
         """How far the decoder's mean at the code is from each cell.
 
@@ -242,6 +267,7 @@ class FittedModel:
             )
         return np.concatenate(blocks)
 
+    @_limited
     def expected(self, X, n_draws):
         """What rows are likely to be, holes included, in the units of X.
 
@@ -255,6 +281,7 @@ class FittedModel:
         ]
         return np.concatenate([self.table.points(b, modes=True) for b in blocks])
 
+    @_limited
     def redrawn(self, X, n_draws, seed):
         """Rows drawn from the model given the observed cells of X."""
         generator = torch.Generator(self.device).manual_seed(seed)
@@ -266,6 +293,7 @@ class FittedModel:
         ]
         return self.draws_at(torch.cat(Z), generator)
 
+    @_limited
     def posteriors(self, X, rows):
         """What the encoder says of some rows: float32 arrays "locations", "others"."""
         parts = []
@@ -282,6 +310,7 @@ class FittedModel:
             )
         }
 
+    @_limited
     def kl_per_component(self, X):
         """Mean divergence of the codes from what goes with their family, in nats.
 

@@ -2,6 +2,7 @@
 
 import math
 from numbers import Integral
+from typing import ClassVar
 
 import torch
 from torch.nn import functional
@@ -66,6 +67,10 @@ class Network(Settings):
 
     Nothing else is asked of it, and nothing of where its outputs go.
     """
+
+    #: Whether steps are long enough for torch's threads, which then are left as they
+    #: are; else calls are limited to one thread.
+    uses_threads: ClassVar[bool] = False
 
     def encoder(self, n_inputs, n_locations, n_others):
         """The map from rows to the posterior's outputs.

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Integral
+from typing import ClassVar
 
 import torch
 from torch.nn import functional
@@ -75,6 +76,8 @@ class ConvNet(Network):
     ConvNet(image_shape=(1, 28, 28), channels=(16, 32), kernel_size=3, \
 activation='silu', linear_path=True)
     """
+
+    uses_threads: ClassVar[bool] = True
 
     image_shape: tuple
     channels: tuple = (32, 64)

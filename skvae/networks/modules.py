@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass
 from numbers import Real
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -72,6 +73,8 @@ class Modules(Network):
     >>> network.encoder(n_inputs=64, n_locations=3, n_others=3).shapes["0.weight"]
     (50, 64)
     """
+
+    uses_threads: ClassVar[bool] = True
 
     encoder_module: nn.Module
     decoder_module: nn.Module
