@@ -469,7 +469,7 @@ def _check_finite(X, layout):
     if values.dtype.kind != "f" or not len(values):
         return
     for start in range(0, len(values), _ROWS_AT_ONCE):
-        batch = values[start : start + _ROWS_AT_ONCE]
+        batch = gather(values, slice(start, start + _ROWS_AT_ONCE))
         with np.errstate(over="ignore", invalid="ignore"):
             suspicious = not np.isfinite(batch.sum())
         if suspicious and np.isinf(batch).any():

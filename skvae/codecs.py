@@ -71,8 +71,7 @@ class Codec:
     def encode(self, values, furthest):
         """Inputs and targets, both of shape (n_rows, n_columns), maybe one array.
 
-        `values` is changed. Numbers beyond `furthest` standard deviations are read as
-        that far out.
+        Numbers beyond `furthest` standard deviations are read as that far out.
         """
         raise NotImplementedError
 
@@ -100,9 +99,9 @@ class Codec:
         raise NotImplementedError
 
     def _standardize(self, values, furthest):
-        values -= self.offset
-        values /= self.scale
-        return np.clip(values, -furthest, furthest, out=values)
+        standardized = values - self.offset
+        standardized /= self.scale
+        return np.clip(standardized, -furthest, furthest, out=standardized)
 
 
 def _moments(chunks, n_columns, transform=None, standardize=True):
@@ -156,7 +155,7 @@ class Positive(Codec):
 
     def encode(self, values, furthest):
         logarithms = np.log(values)
-        inputs = self._standardize(logarithms.copy(), furthest)
+        inputs = self._standardize(logarithms, furthest)
         logarithms -= self.offset
         return inputs, np.exp(logarithms.clip(-_LARGEST_LOGARITHM, _LARGEST_LOGARITHM))
 
@@ -181,7 +180,7 @@ class Counts(Codec):
         return cls(**_moments(chunks, n_columns, np.log1p)[0])
 
     def encode(self, values, furthest):
-        return self._standardize(np.log1p(values), furthest), values
+        return self._standardize(np.log1p(values), furthest), values.copy()
 
 
 class UnitInterval(Codec):
@@ -192,7 +191,7 @@ class UnitInterval(Codec):
         return cls(**_moments(chunks, n_columns)[0])
 
     def encode(self, values, furthest):
-        return self._standardize(values.copy(), furthest), values
+        return self._standardize(values, furthest), values.copy()
 
 
 class LogOdds(Codec):
@@ -204,7 +203,7 @@ class LogOdds(Codec):
 
     def encode(self, values, furthest):
         log_odds = special.logit(values)
-        return self._standardize(log_odds.copy(), furthest), log_odds
+        return self._standardize(log_odds, furthest), log_odds
 
     def decode(self, targets):
         return special.expit(targets).clip(*_INSIDE)
@@ -359,7 +358,7 @@ class Ordered(_Levels):
     def encode(self, values, furthest):
         codes = self._codes(values)
         codes[codes < 0] = np.nan
-        return self._standardize(codes.copy(), furthest), codes
+        return self._standardize(codes, furthest), codes
 
 
 class Bins(Codec):

@@ -333,10 +333,10 @@ class TableEncoder:
         return zip(self._columns, self._codecs, strict=True)
 
     def _values(self, X, columns):
-        """The block's columns, as float64 that may be written to."""
+        """The block's columns, as float64; not to be written to."""
         if self.in_order and len(self.blocks) == 1:
-            return X.astype(np.float64)
-        return X[:, columns].astype(np.float64)
+            return X.astype(np.float64, copy=False)
+        return X[:, columns].astype(np.float64, copy=False)
 
     # ---- state ---------------------------------------------------------------------
 
@@ -391,7 +391,8 @@ def _reader_of(X, rows, columns):
 
     def read():
         for values in chunks(X, rows):
-            yield (values if whole else values[:, columns]).astype(np.float64)
+            part = values if whole else values[:, columns]
+            yield part.astype(np.float64, copy=False)
 
     return read
 
@@ -403,7 +404,7 @@ def _count_holes(X, rows):
     # A glance, without a copy, is enough where there are none, which is most often.
     with np.errstate(over="ignore", invalid="ignore"):
         if not any(
-            np.isnan(stored[batch].sum())
+            np.isnan(gather(stored, batch).sum())
             for batch in gen_batches(max(1, len(stored)), _ROWS_AT_ONCE)
         ):
             return n_holes

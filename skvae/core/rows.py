@@ -1,6 +1,7 @@
 """Rows gathered chunk by chunk, straight from the user's array."""
 
 import math
+import mmap
 
 import numpy as np
 import torch
@@ -15,10 +16,13 @@ __all__ = [
 ]
 
 #: Rows read at once: enough to hide the cost of a chunk, and small beside the data.
-_CHUNK_ROWS = 16_384
+_CHUNK_ROWS = 8_192
 _CHUNK_ENTRIES = 2_000_000
 #: Neighbouring rows that are read together from a file.
 _BLOCK_ROWS = 256
+#: Rows anywhere in a file that are read before its pages are released: with each, the
+#: system reads some sixteen pages.
+_SCATTERED_ROWS = 1_024
 
 
 class ShuffledRows:
@@ -81,7 +85,7 @@ class ShuffledRows:
         )
 
     def _order(self):
-        if not is_memmap(self._X):
+        if memmap_of(self._X) is None:
             return self._rng.permutation(self._rows)
         n_blocks = math.ceil(len(self._rows) / _BLOCK_ROWS)
         blocks = np.array_split(self._rows, n_blocks)
@@ -89,24 +93,52 @@ class ShuffledRows:
 
     def _read(self, rows):
         values = gather(self._X, rows)
-        if is_memmap(self._X):
+        if memmap_of(self._X) is not None:
             values = values[self._rng.permutation(len(values))]
         return to_tensors(self._encode(values), self._device)
 
 
 def gather(X, rows):
-    """Some rows of a dense or sparse matrix, dense."""
+    """Some rows of a dense or sparse matrix, dense.
+
+    Parameters
+    ----------
+    rows : slice or ndarray of int
+    """
+    file = memmap_of(X)
+    if file is not None:
+        _release(file)
+        if not isinstance(rows, slice):
+            return _from_file(X, rows, file)
     taken = X[rows]
     return taken.toarray() if hasattr(taken, "toarray") else taken
 
 
-def is_memmap(X):
-    """Whether an array's memory is a file, at any depth of views."""
-    while X is not None:
-        if isinstance(X, np.memmap):
-            return True
+def _from_file(X, rows, file):
+    """Scattered rows of a file, of whose pages few are in memory at any time."""
+    taken = np.empty((len(rows), *X.shape[1:]), X.dtype)
+    for start in range(0, len(rows), _SCATTERED_ROWS):
+        some = slice(start, start + _SCATTERED_ROWS)
+        taken[some] = X[rows[some]]
+        _release(file)
+    return taken
+
+
+def _release(file):
+    """Take the pages of a file that were read out of the process's memory."""
+    # A private copy of a page ("c") would be lost.
+    if file.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        file.base.madvise(mmap.MADV_DONTNEED)
+
+
+def memmap_of(X):
+    """The memory map that an array is a view of, at any depth, or None."""
+    while X is not None and not isinstance(X, np.memmap):
         X = getattr(X, "base", None)
-    return False
+    # A view of a memory map is one too; the first of them holds the file.
+    while isinstance(X, np.memmap) and isinstance(X.base, np.memmap):
+        X = X.base
+    return X
 
 
 def to_tensor(array, device):
