@@ -8,7 +8,7 @@ import torch
 from skvae import networks, objectives, optimizers, parameters, priors
 from skvae.core.clusters import class_means
 from skvae.core.ppca import probabilistic_pca
-from skvae.core.rows import ShuffledRows, gather, to_tensors
+from skvae.core.rows import DeviceRows, ShuffledRows, gather, to_tensors
 from skvae.core.training import HeldOut, train
 from skvae.fitted import FittedModel, build_model, member_states
 from skvae.likelihoods import Blocks
@@ -22,6 +22,8 @@ _START_ROWS, _START_ENTRIES = 10_000, 5_000_000
 #: Standard deviations beyond which a held-out cell is read as that far out, so that no
 #: single cell decides when to stop.
 _FURTHEST_HELD_OUT = 10.0
+#: Of a cell on a device: an input, a target and whether it is observed, in float32.
+_BYTES_PER_CELL = 12
 #: Standard deviation below which an indicator, such as that of a rare level, is not
 #: weighed up any further for the start: a share of four in a hundred.
 _LEAST_SPREAD = 0.2
@@ -156,23 +158,12 @@ class Run:
             # Apart from `rng`: training is the same under any prior that follows it.
             own_rng = np.random.default_rng([*np.atleast_1d(seed), n_rows])
             self._prior_rows = np.sort(own_rng.permutation(rows)[:n_rows])
-        encode = self.table.encode
-        shuffled = ShuffledRows(
-            X, rows, encode, rng, plan.rows_per_step, device, estimator._n_members
-        )
+        shuffled = self._shuffled(rows, rng, generator, plan, estimator._n_members)
         held_out = None
         if len(held_out_rows):
-            encoded = [
-                encode(values, furthest=_FURTHEST_HELD_OUT)
-                for values in chunks(X, held_out_rows)
-            ]
-            held_out = HeldOut(
-                model,
-                objective,
-                to_tensors(_joined(encoded), device),
-                generator,
-                plan.input_noise,
-            )
+            encoded = self._encoded(held_out_rows, furthest=_FURTHEST_HELD_OUT)
+            tensors = to_tensors(encoded, device)
+            held_out = HeldOut(model, objective, tensors, generator, plan.input_noise)
         self.records = train(
             model,
             self._flat,
@@ -182,6 +173,21 @@ class Run:
             generator,
             held_out,
             self._rule,
+        )
+
+    def _shuffled(self, rows, rng, generator, plan, n_members):
+        """What iterates over an epoch: from the device where all rows fit there."""
+        batch_size, device = plan.rows_per_step, generator.device
+        if _BYTES_PER_CELL * len(rows) * self.table.n_features <= _room(device):
+            tensors = to_tensors(self._encoded(rows), device)
+            return DeviceRows(tensors, generator, batch_size, n_members)
+        encode = self.table.encode
+        return ShuffledRows(self.X, rows, encode, rng, batch_size, device, n_members)
+
+    def _encoded(self, rows, **bounds):
+        """Inputs, targets and observed of some rows."""
+        return _joined(
+            [self.table.encode(values, **bounds) for values in chunks(self.X, rows)]
         )
 
     def state(self):
@@ -210,6 +216,16 @@ class Run:
             distances = (np.abs(np.nan_to_num(block)) for block in blocks)
             furthest = np.max([block.max(axis=0) for block in distances], axis=0)
         return int(furthest.argmax()), float(furthest.max())
+
+
+def _room(device):
+    """Bytes that rows may take of a device's memory: half of what is free.
+
+    None on the CPU, where rows are read from where they are.
+    """
+    if device.type != "cuda":
+        return 0
+    return torch.cuda.mem_get_info(device)[0] // 2
 
 
 def _joined(encoded):

@@ -5,6 +5,8 @@ of levels is spread over a one-hot vector batch by batch; one with very many lev
 looked up in a learned table instead.
 """
 
+from functools import lru_cache
+
 import torch
 
 from skvae.likelihoods.levels import WIDE
@@ -37,7 +39,6 @@ class Reader:
         self._n_numbers = n_first + n_last
         self._narrow = [n for n in n_levels if n <= WIDE]
         self._wide = [n for n in n_levels if n > WIDE]
-        self._narrow_starts, self._wide_starts = _starts(self._narrow, self._wide)
         self.n_outputs = self._n_numbers + sum(self._narrow)
         self.n_outputs += _EMBEDDING_WIDTH * len(self._wide)
         self.shapes = {}
@@ -98,7 +99,7 @@ class Reader:
     def _places(self, embedding, raw):
         """Indices of the vector that each wide column has, and whether it has any."""
         wide = raw[..., raw.shape[-1] - len(self._wide) :]
-        index, known = _positions(wide, self._wide_starts)
+        index, known = _positions(wide, self._wide)
         index = index.clamp_min(0)
         if embedding.ndim == 2:
             return (index,), known
@@ -107,20 +108,21 @@ class Reader:
 
     def _one_hot(self, codes):
         n_outputs = sum(self._narrow)
-        index, known = _positions(codes, self._narrow_starts)
+        index, known = _positions(codes, self._narrow)
         spread = codes.new_zeros((*codes.shape[:-1], n_outputs + 1))
         # What has no level goes to a last column, which is left out.
         index = torch.where(known, index, n_outputs)
         return spread.scatter_(-1, index, 1.0)[..., :n_outputs]
 
 
-def _starts(*groups):
-    """Of each group of columns, the first position of each column among its levels."""
-    for n_levels in groups:
-        sizes = torch.tensor(n_levels, dtype=torch.int64, device="cpu")
-        yield sizes.cumsum(0) - sizes
-
-
-def _positions(codes, starts):
+def _positions(codes, n_levels):
     """Positions of codes among all levels laid side by side, and which are known."""
-    return codes.long() + starts.to(codes.device), codes >= 0
+    return codes.long() + _starts(tuple(n_levels), codes.device), codes >= 0
+
+
+@lru_cache(maxsize=32)
+def _starts(n_levels, device):
+    """Of each column, the first position among all levels; made once for a device."""
+    with torch.inference_mode(False):
+        sizes = torch.tensor(n_levels, dtype=torch.int64, device=device)
+        return sizes.cumsum(0) - sizes

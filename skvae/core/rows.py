@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 __all__ = [
+    "DeviceRows",
     "ShuffledRows",
     "gather",
     "select",
@@ -15,6 +16,8 @@ __all__ = [
     "to_tensors",
 ]
 
+#: Tables of at most so many rows are encoded once and kept.
+_KEPT_ROWS = 16_384
 #: Rows read at once: enough to hide the cost of a chunk, and small beside the data.
 _CHUNK_ROWS = 8_192
 _CHUNK_ENTRIES = 2_000_000
@@ -56,15 +59,14 @@ class ShuffledRows:
         self._rng = rng
         self._device = device
         self._n_members = n_members
-        chunk_rows = min(_CHUNK_ROWS, _CHUNK_ENTRIES // X.shape[1])
-        self._chunk_rows = batch_size * max(1, chunk_rows // batch_size)
-        self._in_memory = None
-        if len(rows) <= self._chunk_rows:
-            self._in_memory = self._read(rows)
+        self._chunk_rows = _rows_of_chunk(batch_size, X.shape[1])
+        self._kept = None
+        if len(rows) <= max(self._chunk_rows, _kept_rows(X.shape[1])):
+            self._kept = self._read(rows)
 
     def __call__(self):
-        if self._in_memory is not None:
-            yield self._shuffled(self._in_memory)
+        if self._kept is not None:
+            yield self._shuffled(self._kept)
             return
         order = self._order()
         for start in range(0, len(order), self._chunk_rows):
@@ -75,14 +77,8 @@ class ShuffledRows:
         """Rows in random order, or in one for each member."""
         n_rows, n_members = len(tensors[0]), self._n_members
         orders = [self._rng.permutation(n_rows) for _ in range(n_members or 1)]
-        order = torch.from_numpy(np.concatenate(orders)).to(self._device)
-        shuffled = select(tensors, order)
-        if n_members is None:
-            return shuffled
-        return tuple(
-            None if part is None else part.unflatten(0, (n_members, n_rows))
-            for part in shuffled
-        )
+        order = torch.from_numpy(np.stack(orders)).to(self._device)
+        return select(tensors, order[0] if n_members is None else order)
 
     def _order(self):
         if memmap_of(self._X) is None:
@@ -96,6 +92,51 @@ class ShuffledRows:
         if memmap_of(self._X) is not None:
             values = values[self._rng.permutation(len(values))]
         return to_tensors(self._encode(values), self._device)
+
+
+class DeviceRows:
+    """Every row once an epoch, in random order, from the memory of a device.
+
+    The order is drawn there as well, so that an epoch does not wait for the host.
+
+    Parameters
+    ----------
+    tensors : tuple of Tensor
+        Inputs, targets and observed of all rows, on the device.
+    generator : torch.Generator
+        On the device.
+    batch_size, n_members : int
+        As for `ShuffledRows`.
+    """
+
+    def __init__(self, tensors, generator, batch_size, n_members=None):
+        self._tensors = tensors
+        self._generator = generator
+        self._n_members = n_members
+        self._chunk_rows = _rows_of_chunk(batch_size, tensors[0].shape[1])
+
+    def __call__(self):
+        inputs = self._tensors[0]
+        order = torch.stack(
+            [
+                torch.randperm(
+                    len(inputs), generator=self._generator, device=inputs.device
+                )
+                for _ in range(self._n_members or 1)
+            ]
+        )
+        for some in order.split(self._chunk_rows, 1):
+            yield select(self._tensors, some[0] if self._n_members is None else some)
+
+
+def _rows_of_chunk(batch_size, n_columns):
+    """A multiple of the batch, neither large nor so small that chunks cost much."""
+    n_rows = min(_CHUNK_ROWS, _CHUNK_ENTRIES // n_columns)
+    return batch_size * max(1, n_rows // batch_size)
+
+
+def _kept_rows(n_columns):
+    return min(_KEPT_ROWS, _CHUNK_ENTRIES // n_columns)
 
 
 def gather(X, rows):

@@ -140,12 +140,8 @@ class LevelColumns:
     def __init__(self, logits, n_levels):
         self.logits = logits
         self.n_levels = n_levels
-        sizes = torch.tensor(n_levels, device=logits.device)
-        #: Position of the first level of each column.
-        self.first = sizes.cumsum(0) - sizes
-        #: The column that each level belongs to.
-        self.owner = torch.arange(len(n_levels), device=logits.device)
-        self.owner = self.owner.repeat_interleave(sizes)
+        #: Position of the first level of each column, and the column of each level.
+        self.first, self.owner = _places(n_levels, logits.device)
 
     @property
     def mean(self):
@@ -177,6 +173,16 @@ class LevelColumns:
             runs.append(logits.unflatten(-1, (n_columns, n)).logsumexp(-1))
             first += n * n_columns
         return torch.cat(runs, -1)
+
+
+@lru_cache(maxsize=32)
+def _places(n_levels, device):
+    """Made once: sending them to a device would make it wait at every step."""
+    # What is made in this mode could not be used outside of it.
+    with torch.inference_mode(False):
+        sizes = torch.tensor(n_levels, device=device)
+        owner = torch.arange(len(n_levels), device=device).repeat_interleave(sizes)
+        return sizes.cumsum(0) - sizes, owner
 
 
 @dataclass(frozen=True)
