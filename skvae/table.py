@@ -369,10 +369,13 @@ def _grouped(chosen):
 
 
 def chunks(X, rows):
-    """Some rows of X, a few at a time and dense."""
+    """Some rows of X, ascending, a few at a time and dense; not to be written to."""
     n_at_once = max(1, min(_ROWS_AT_ONCE, _ENTRIES_AT_ONCE // X.shape[1]))
     for batch in gen_batches(len(rows), n_at_once):
-        yield gather(X, rows[batch])
+        some = rows[batch]
+        if some[-1] - some[0] == len(some) - 1:  # neighbours need no copy
+            some = slice(some[0], some[-1] + 1)
+        yield gather(X, some)
 
 
 def _moments(values):

@@ -151,8 +151,15 @@ def gather(X, rows):
         _release(file)
         if not isinstance(rows, slice):
             return _from_file(X, rows, file)
+    if isinstance(rows, np.ndarray) and _is_plain(X):
+        return X.take(rows, axis=0)
     taken = X[rows]
     return taken.toarray() if hasattr(taken, "toarray") else taken
+
+
+def _is_plain(X):
+    """Whether `take`, twice as fast as an index, would not copy the whole first."""
+    return isinstance(X, np.ndarray) and X.flags.c_contiguous
 
 
 def _from_file(X, rows, file):
