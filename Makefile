@@ -11,16 +11,22 @@ export MPLBACKEND = Agg
 # Small networks gain nothing from more threads, and lose much beside a busy neighbour.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint doctest format bench clean
+.PHONY: help demo test test-roads lint doctest format bench clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
 
 demo: $(INSTALLED)  ## Run the quickstart example
 	$(BIN)/python examples/plot_quickstart.py
 
 test: lint doctest  ## Lint, run the doctests, then the whole suite
+	$(BIN)/pytest --road autograd tests/core tests/test_closed_form.py
+	$(BIN)/pytest --road torch tests/core tests/test_closed_form.py
 	$(BIN)/pytest
+
+test-roads: $(INSTALLED)  ## Run the whole suite with the gradients of other roads
+	$(BIN)/pytest --road autograd
+	$(BIN)/pytest --road torch
 
 lint: $(INSTALLED)  ## Check style and formatting
 	$(BIN)/ruff check
@@ -34,7 +40,7 @@ format: $(INSTALLED)  ## Fix style and formatting in place
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(INSTALLED)  ## Time the fit against a textbook PyTorch loop
+bench: $(INSTALLED)  ## Time fits and scores against peers and the bare products
 	$(BIN)/python benchmarks/speed.py
 
 clean:  ## Remove builds, caches and pictures; keep the environment

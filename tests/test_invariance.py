@@ -199,7 +199,9 @@ np.savez(sys.argv[1], *arrays)
 """
 
 
-def test_another_process_with_other_global_seeds_fits_the_same_model(fitted, tmp_path):
+def test_another_process_with_other_global_seeds_fits_the_same_model(
+    fitted, tmp_path, on_numpys_road
+):
     command = [sys.executable, "-W", "error", "-c", FIT_ELSEWHERE]
     environment = {**os.environ, "PYTHONHASHSEED": "17"}
     subprocess.run([*command, str(tmp_path / "a.npz")], check=True, env=environment)

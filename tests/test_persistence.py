@@ -84,7 +84,7 @@ def save(model, path, way):
 
 # Models fitted on frames are scored on the arrays that both processes can read.
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
-def test_loaded_in_another_process(tmp_path):
+def test_loaded_in_another_process(tmp_path, on_numpys_road):
     expected = {}
     for name, (model, rows) in models().items():
         np.save(tmp_path / f"{name}.npy", rows)
