@@ -1,219 +1,181 @@
-"""How fast a fit is, beside the loop that a PyTorch tutorial would write.
+"""How fast fits and scores are, beside peers and beside the bare matrix products.
 
-Run it on a machine with nothing else to do::
+Run it on a machine with nothing else to do; the peers come with ``.[bench]``::
 
-    OMP_NUM_THREADS=1 python benchmarks/speed.py
-    OMP_NUM_THREADS=2 python benchmarks/speed.py --threads 2
+    python benchmarks/speed.py --adult adult_train.csv.gz --adbench FOLDER
+    python benchmarks/speed.py --threads 1 2 --parts fit --workloads W1 W2
 
-Each workload is fitted by a textbook loop (modules, a shuffling DataLoader,
-torch.optim.Adam, ``loss.item()`` every step) and by `VAETransformer`, with and without
-the linear path, at equal widths, epochs and batch size. Standardising the columns and
-the step from float64 to float32 count for all. The textbook's loss is squared error;
-ours has a learned scale for every column, which is a little more work. The fits take
-turns, so that a change in the load of the machine meets all of them.
+Contenders take turns, so that a change in the load of the machine meets all of them;
+each is called once before it is timed. A table has the median and the fastest call,
+and ratios of medians: how many times as long as ours with and without the linear path,
+and as the floor. Peers that are not installed are named, and left out. One pass is made
+for each number of threads; two of them beside a busy core wait for each other, and the
+figures then say nothing. Progress goes to stderr.
 
-It prints a Markdown table for each workload: median seconds, fastest fit, and how many
-times as fast as the textbook loop, as the ratio of medians, then of fastest fits.
-Imports, and each contender's first call, are not timed. Progress goes to stderr.
+fit
+    Whole fits from a float64 array, standardising included, at equal widths, epochs,
+    batch size and activation, nothing held out: W1 to W4, of numbers, and of 0 and 1
+    under a Bernoulli likelihood. W5, a frame of numbers and labels with holes, wants
+    ``--adult``; speed_mixed.py says how the textbook treats it. Losses of others are
+    squared error (or cross-entropy); ours has a learned scale for every column, which
+    is more work. PyOD's fit ends in a pass that scores its rows.
+    The floor is the products of all steps in float32, forward and backward, and nothing
+    else; with the linear path for ours with it, without for all others.
+scoring
+    `transform`, `inverse_transform` and `score_samples` (64 draws), float32 and
+    float64, beside passes of the whole matrix through the textbook's modules, 64 of
+    them for the scores, and the floor in the same precision in batches of 4,096 rows
+    times draws. That of `transform` leaves out the posterior's scales.
+latency
+    `transform` and `score_samples` of one row.
+memory
+    Peak memory of a fit above X on W3, and on a file of ``--memmap-gb`` that is
+    written to the folder for temporary files; Linux only.
+import
+    Seconds of imports in fresh processes.
+growth
+    Seconds a row of 10,000, 100,000 and 1,000,000 rows at equal epochs.
+defaults
+    Fits of `VAETransformer`, `VAEOutlierDetector` and PyOD's VAE at their defaults on
+    the tables of ``--adbench``, npz files with the rows under X, 10,000 of them drawn
+    where there are more; none is standardised beforehand.
 """
 
 import argparse
 import functools
-import itertools
-import platform
-import statistics
-import sys
-import time
-from typing import NamedTuple
+from pathlib import Path
 
-import numpy as np
-import sklearn
+import speed_defaults
+import speed_memory
+import speed_mixed
+import speed_scoring
 import torch
-from sklearn.preprocessing import StandardScaler
+from speed_contenders import PEERS, contenders, missing_packages
+from speed_floor import floors, of_fit
+from speed_timing import print_table, report, take_turns
+from speed_workloads import WORKLOADS, describe_machine, make_rows
 from threadpoolctl import threadpool_limits
-from torch import nn
-from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
 
-import skvae
-from skvae import VAETransformer
-from skvae.likelihoods import Gaussian
-from skvae.networks import MLP
+PARTS = ("fit", "scoring", "latency", "memory", "import", "growth", "defaults")
 
 
-class Workload(NamedTuple):
-    n_rows: int
-    n_columns: int
-    sizes: tuple
-    n_components: int
-    batch_size: int
-    n_epochs: int
-
-    def __str__(self):
-        return (
-            f"{self.n_rows:,} x {self.n_columns}, {self.sizes} -> {self.n_components}, "
-            f"batch {self.batch_size}, epochs {self.n_epochs}"
-        )
+def fit_numbers(name, arguments):
+    """Fits of an array: contenders and floors."""
+    workload = WORKLOADS[name]
+    fits = contenders()
+    small = workload._replace(n_rows=2 * workload.batch_size, n_epochs=1)
+    for fit in fits.values():
+        fit(small, make_rows(small, arguments.seed), arguments.seed)
+    calls = bound(fits, workload, make_rows(workload, arguments.seed), arguments.seed)
+    calls |= floors(of_fit, workload)
+    print_fits(f"{name}, {workload}", calls, arguments)
 
 
-WORKLOADS = {
-    "small": Workload(2_000, 10, (64, 32), 4, 128, 20),
-    "medium": Workload(50_000, 30, (128, 64), 10, 256, 2),
-    "large": Workload(500_000, 50, (128, 64), 10, 512, 1),
-}
-TEXTBOOK = "textbook loop"
+def fit_mixed(arguments):
+    """Fits of a frame."""
+    frame = speed_mixed.read_table(arguments.adult, arguments.seed)
+    workload = speed_mixed.workload_of(frame)
+    small = workload._replace(n_epochs=1)
+    for fit in speed_mixed.CONTENDERS.values():
+        fit(small, frame[:1_000], arguments.seed)
+    calls = bound(speed_mixed.CONTENDERS, workload, frame, arguments.seed)
+    print_fits(f"W5, {workload}", calls, arguments)
 
 
-def make_rows(workload, seed):
-    """Float64 rows near a curved surface, with noise and uneven scales."""
-    rng = np.random.default_rng(seed)
-    code = rng.normal(size=(workload.n_rows, workload.n_components))
-    X = np.tanh(code @ rng.normal(size=(workload.n_components, workload.n_columns)))
-    X += 0.3 * rng.normal(size=X.shape)
-    return 3.0 + X * rng.uniform(0.5, 20.0, size=workload.n_columns)
+def bound(fits, workload, X, seed):
+    """Calls that want the number of the repeat, which is added to the seed."""
+
+    def call(fit, repeat):
+        fit(workload, X, seed + repeat)
+
+    return {name: functools.partial(call, fit) for name, fit in fits.items()}
 
 
-# ---- the textbook -------------------------------------------------------------------
+def print_fits(title, calls, arguments):
+    repeats = dict.fromkeys(calls, arguments.repeats)
+    repeats |= {name: arguments.peer_repeats for name in calls if name in PEERS}
+    print_table(title, take_turns(calls, repeats, title))
 
 
-class TextbookVAE(nn.Module):
-    def __init__(self, n_columns, sizes, n_components):
-        super().__init__()
-        self.encoder = hidden_layers((n_columns, *sizes))
-        self.mu = nn.Linear(sizes[-1], n_components)
-        self.log_var = nn.Linear(sizes[-1], n_components)
-        self.decoder = hidden_layers((n_components, *sizes[::-1]))
-        self.output = nn.Linear(sizes[0], n_columns)
-
-    def forward(self, x):
-        hidden = self.encoder(x)
-        mu, log_var = self.mu(hidden), self.log_var(hidden)
-        z = mu + torch.exp(0.5 * log_var) * torch.randn_like(mu)
-        return self.output(self.decoder(z)), mu, log_var
-
-
-def hidden_layers(widths):
-    layers = []
-    for fan_in, fan_out in itertools.pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-    return nn.Sequential(*layers)
-
-
-def textbook_loss(x, reconstruction, mu, log_var):
-    error = functional.mse_loss(reconstruction, x, reduction="sum")
-    kl = -0.5 * torch.sum(1 + log_var - mu.pow(2) - log_var.exp())
-    return (error + kl) / len(x)
+def run(part, threads, arguments):
+    """A part, at a number of threads that is already set."""
+    seed, repeats = arguments.seed, arguments.repeats
+    numbers = [name for name in arguments.workloads if name in WORKLOADS]
+    match part:
+        case "fit":
+            for name in numbers:
+                fit_numbers(name, arguments)
+            if "W5" in arguments.workloads and arguments.adult:
+                fit_mixed(arguments)
+        case "scoring":
+            for name in numbers:
+                speed_scoring.rate(name, WORKLOADS[name], repeats, seed)
+        case "latency":
+            for name in numbers:
+                speed_scoring.latency(name, WORKLOADS[name], seed)
+        case "memory":
+            speed_memory.measure(threads, seed, arguments.memmap_gb)
+        case "import":
+            speed_defaults.imports(repeats)
+        case "growth":
+            speed_defaults.growth(repeats, seed)
+        case "defaults":
+            speed_defaults.defaults(arguments.adbench, repeats, seed)
 
 
-def fit_textbook(workload, X, seed):
-    torch.manual_seed(seed)
-    rows = torch.from_numpy(StandardScaler().fit_transform(X).astype(np.float32))
-    batches = DataLoader(TensorDataset(rows), workload.batch_size, shuffle=True)
-    model = TextbookVAE(workload.n_columns, workload.sizes, workload.n_components)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    curve = []
-    for _ in range(workload.n_epochs):
-        total = 0.0
-        for (x,) in batches:
-            optimizer.zero_grad()
-            loss = textbook_loss(x, *model(x))
-            loss.backward()
-            optimizer.step()
-            total += loss.item()
-        curve.append(total / len(batches))
-    return curve
-
-
-# ---- ours ---------------------------------------------------------------------------
-
-
-def fit_ours(workload, X, seed, linear_path):
-    model = VAETransformer(
-        workload.n_components,
-        network=MLP(workload.sizes, activation="relu", linear_path=linear_path),
-        likelihood=Gaussian("feature"),
-        batch_size=workload.batch_size,
-        max_iter=workload.n_epochs,
-        early_stopping=False,
-        random_state=seed,
+def introduce(arguments):
+    """The machine, the configurations, and what is left out."""
+    for line in describe_machine():
+        print(f"- {line}")
+    print(
+        f"- repeats {arguments.repeats}, of peers {arguments.peer_repeats}, "
+        f"seed {arguments.seed}"
     )
-    return model.fit(X).loss_curve_
-
-
-CONTENDERS = {
-    TEXTBOOK: fit_textbook,
-    "ours": functools.partial(fit_ours, linear_path=True),
-    "ours, no linear path": functools.partial(fit_ours, linear_path=False),
-}
-
-
-# ---- timing -------------------------------------------------------------------------
-
-
-def take_turns(name, workload, repeats, seed):
-    """Seconds of every fit, by contender."""
-    seconds = {contender: [] for contender in CONTENDERS}
-    X = make_rows(workload, seed)
-    for repeat in range(repeats):
-        for contender, fit in CONTENDERS.items():
-            began = time.perf_counter()
-            fit(workload, X, seed + repeat)
-            seconds[contender].append(time.perf_counter() - began)
-        latest = ", ".join(f"{key} {value[-1]:.3f} s" for key, value in seconds.items())
-        report(f"{name}: repeat {repeat + 1} of {repeats}: {latest}")
-    return seconds
-
-
-def print_table(workload, seconds):
-    print(f"\n**{workload}**\n")
-    print("| | median s | fastest s | times as fast | fastest / fastest |")
-    print("|---|---|---|---|---|")
-    median, fastest = statistics.median(seconds[TEXTBOOK]), min(seconds[TEXTBOOK])
-    for contender, values in seconds.items():
-        print(
-            f"| {contender} | {statistics.median(values):.3f} | {min(values):.3f} | "
-            f"{median / statistics.median(values):.2f} | {fastest / min(values):.2f} |"
-        )
-
-
-def report(line):
-    print(line, file=sys.stderr, flush=True)
+    for name, fit in contenders().items():
+        if not isinstance(fit, functools.partial):
+            print(f"- {name}: {fit.__doc__}")
+    for package in missing_packages():
+        print(f"- left out: {package}, not installed")
+    if "fit" in arguments.parts and "W5" in arguments.workloads and not arguments.adult:
+        print("- left out: W5, for want of --adult")
+    if "defaults" in arguments.parts and not arguments.adbench:
+        print("- left out: fits at defaults, for want of --adbench")
 
 
 def main():
     arguments = parse_arguments()
-    torch.set_num_threads(arguments.threads)
-    with threadpool_limits(arguments.threads):
-        for fit in CONTENDERS.values():
-            warm_up = Workload(256, 10, (64, 32), 4, 128, 1)
-            fit(warm_up, make_rows(warm_up, arguments.seed), arguments.seed)
-        print(
-            f"Repeats {arguments.repeats}, seed {arguments.seed}, threads "
-            f"{arguments.threads}; Python {platform.python_version()}, skvae "
-            f"{skvae.__version__}, torch {torch.__version__}, scikit-learn "
-            f"{sklearn.__version__}, numpy {np.__version__}."
-        )
-        for name in arguments.workloads:
-            workload = WORKLOADS[name]
-            seconds = take_turns(name, workload, arguments.repeats, arguments.seed)
-            print_table(workload, seconds)
+    introduce(arguments)
+    parts = [
+        part for part in arguments.parts if part != "defaults" or arguments.adbench
+    ]
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        with threadpool_limits(threads):
+            for part in parts:
+                print(f"\n### {part}, threads {threads}", flush=True)
+                report(f"{part}, threads {threads}")
+                run(part, threads, arguments)
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=5, help="fits of each contender")
-    parser.add_argument("--threads", type=int, default=1, help="of torch and of BLAS")
-    parser.add_argument("--seed", type=int, default=0, help="of the rows and the fits")
-    parser.add_argument(
-        "--workloads",
-        nargs="+",
-        choices=WORKLOADS,
-        default=list(WORKLOADS),
-        help="which to run, all by default",
-    )
-    return parser.parse_args()
+    add = parser.add_argument
+    names = [*WORKLOADS, "W5"]
+    add("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="all by default")
+    add("--workloads", nargs="+", choices=names, default=names, help="all by default")
+    add("--repeats", type=int, default=5, help="timed calls of each contender")
+    add("--peer-repeats", type=int, help="timed fits of PyOD, pythae and skorch")
+    add("--threads", type=int, nargs="+", default=[1], help="of torch and of BLAS")
+    add("--seed", type=int, default=0, help="of the rows and the fits")
+    add("--adult", type=Path, help="the CSV of the adult census, for W5")
+    add("--adbench", type=Path, help="folder of npz files, for the part `defaults`")
+    add("--memmap-gb", type=float, default=4.0, help="of the file of the part `memory`")
+    arguments = parser.parse_args()
+    if arguments.peer_repeats is None:
+        arguments.peer_repeats = arguments.repeats
+    return arguments
 
 
 if __name__ == "__main__":
