@@ -8,6 +8,7 @@ from itertools import pairwise, zip_longest
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from skvae.core.arrays import as_array, as_tensor, namespace
 from skvae.networks import ACTIVATIONS
@@ -25,7 +26,8 @@ _ALIGNMENT = 16
 #: torch's on processors that are not Intel's.
 _FUNCTIONS = {
     "elu": lambda x, y: _aten.elu.out(x, out=y),
-    "gelu": lambda x, y: _aten.gelu.out(x, out=y),
+    # In torch 2.13 `gelu.out` fills float32 rows that are apart in memory wrongly.
+    "gelu": lambda x, y: y.copy_(functional.gelu(x)),
     "identity": lambda x, y: y,
     "logistic": lambda x, y: torch.sigmoid_(y),
     "relu": lambda x, y: torch.relu_(y),
