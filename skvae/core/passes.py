@@ -205,7 +205,9 @@ class Forward:
         if torch.is_grad_enabled():
             return self._network(weights, x)
         if self._n_rows != len(x):
-            self._pass = Pass(self._network, self._weights, len(x))
+            # Buffers made in this mode could not be written to outside of it.
+            with torch.inference_mode(False):
+                self._pass = Pass(self._network, self._weights, len(x))
             self._n_rows = len(x)
         with np.errstate(all="ignore"):  # as torch does
             outputs = self._pass.forward(as_array(x))

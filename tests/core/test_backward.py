@@ -4,19 +4,16 @@ import pytest
 import torch
 
 from skvae import likelihoods, networks, posteriors, priors
+from skvae.core import arrays, backward, optimizer, passes
 from skvae.core.backward import Backward, covers
 from skvae.core.model import Model
+from skvae.core.optimizer import SGD
 from skvae.core.reader import Reader
 from skvae.core.training import _Autograd
-from skvae.objectives import (
-    ELBO,
-    IWAE,
-    Aggressive,
-    CyclicalWarmup,
-    FreeBits,
-)
+from skvae.objectives import ELBO, IWAE, Aggressive, CyclicalWarmup, FreeBits
 
 N_ROWS, N_FEATURES, N_COMPONENTS = 9, 5, 3
+N_MEMBERS = 3
 
 N_LEVELS = (3, 3, 2, 5, 4)
 LIKELIHOODS = [
@@ -51,6 +48,7 @@ BLOCKS = likelihoods.Blocks(
         (likelihoods.Categorical(N_LEVELS[3:]), 2),
     ]
 )
+EVERY_LIKELIHOOD = [*LIKELIHOODS, *OTHER_LIKELIHOODS, BLOCKS]
 NETWORKS = [
     networks.MLP(()),
     networks.MLP((6,), "relu", linear_path=False),
@@ -59,6 +57,7 @@ NETWORKS = [
 #: Numbers, the mark of a hole, and codes of levels, two columns of them very many.
 WIDE_READER = Reader(2, 1, (3, 300, 400))
 
+alone_and_together = pytest.mark.parametrize("members", [(), (N_MEMBERS,)], ids=str)
 generator = torch.Generator()
 
 
@@ -70,12 +69,12 @@ def targets_of(likelihood, x):
     """Some that the likelihood can describe."""
     if isinstance(likelihood, likelihoods.Blocks):
         parts = [
-            (likelihoods.Gaussian(), x[:, :1]),
-            (likelihoods.Bernoulli(), x[:, 1:2]),
+            (likelihoods.Gaussian(), x[..., :1]),
+            (likelihoods.Bernoulli(), x[..., 1:2]),
+            (likelihoods.Poisson(), x[..., 2:3]),
+            (likelihoods.Categorical(N_LEVELS[3:]), x[..., 3:]),
         ]
-        parts += [(likelihoods.Poisson(), x[:, 2:3])]
-        parts += [(likelihoods.Categorical(N_LEVELS[3:]), x[:, 3:])]
-        return torch.cat([targets_of(*part) for part in parts], 1)
+        return torch.cat([targets_of(*part) for part in parts], -1)
     if likelihood.codec in ("standardized", "log_odds"):
         return x
     if likelihood.codec == "unit_interval":
@@ -90,17 +89,21 @@ def targets_of(likelihood, x):
 
 
 def assert_gradients_agree(model, flat, objective, beta, *rows, n_draws=2):
-    noise = normal(objective.n_draws(n_draws), N_ROWS, N_COMPONENTS)
+    noise = normal(objective.n_draws(n_draws), *rows[0].shape[:-1], N_COMPONENTS)
     assert covers(model, objective)
     batch = beta, *rows, noise
     loss, gradient = Backward(model, objective, flat)(*batch)
     expected, autograd = _Autograd(model, flat, objective)(*batch)
     assert float(loss) == pytest.approx(float(expected), rel=1e-12, abs=1e-12)
-    error = (gradient - autograd).norm() / autograd.norm()
-    assert error < 1e-12
+    assert distance(gradient, autograd) < 1e-12
 
 
-def model_and_weights(likelihood, network, reader=None):
+def distance(gradient, expected):
+    """Relative, of each member's gradient if there are several."""
+    return ((gradient - expected).norm(dim=-1) / expected.norm(dim=-1)).max()
+
+
+def model_and_weights(likelihood, network, reader=None, members=()):
     model = Model(
         reader or Reader(N_FEATURES),
         N_FEATURES,
@@ -111,11 +114,27 @@ def model_and_weights(likelihood, network, reader=None):
         prior=priors.Gaussian(),
     )
     generator.manual_seed(0)
-    return model, 0.5 * normal(model.n_weights)
+    return model, 0.5 * normal(*members, model.n_weights)
 
 
-def holes():
-    return (normal(N_ROWS, N_FEATURES) > -1).double()
+def rows_of(likelihood, *members, with_holes=False):
+    """Inputs, targets and observed."""
+    inputs = 3 * normal(*members, N_ROWS, N_FEATURES)
+    observed = (normal(*inputs.shape) > -1).double() if with_holes else None
+    return inputs, targets_of(likelihood, inputs), observed
+
+
+#: Every likelihood under each kind of bound that is written out for it.
+CASES = [
+    pytest.param(
+        likelihood,
+        objective,
+        id=f"{str(likelihood).partition(' object')[0]}-{type(objective).__name__}",
+    )
+    for likelihood in EVERY_LIKELIHOOD
+    for objective in (ELBO(), IWAE(4))
+    if type(objective) is ELBO or not likelihood.own_shapes(N_FEATURES)
+]
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
@@ -128,59 +147,132 @@ def test_loss_and_gradient_are_those_of_autograd(
     network, likelihood, n_draws, beta, with_holes
 ):
     setting = model_and_weights(likelihood, network)
-    inputs = 3 * normal(N_ROWS, N_FEATURES)
-    targets = targets_of(likelihood, inputs)
-    observed = holes() if with_holes else None
-    assert_gradients_agree(
-        *setting, ELBO(), beta, inputs, targets, observed, n_draws=n_draws
-    )
+    rows = rows_of(likelihood, with_holes=with_holes)
+    assert_gradients_agree(*setting, ELBO(), beta, *rows, n_draws=n_draws)
 
 
-@pytest.mark.parametrize(
-    "likelihood",
-    [*OTHER_LIKELIHOODS, BLOCKS],
-    ids=lambda likelihood: str(likelihood).partition(" object")[0],
-)
+@alone_and_together
 @pytest.mark.parametrize("with_holes", [False, True])
-def test_every_other_likelihood(likelihood, with_holes):
-    setting = model_and_weights(likelihood, networks.MLP((7, 4)))
-    inputs = normal(N_ROWS, N_FEATURES)
-    targets = targets_of(likelihood, inputs)
-    observed = holes() if with_holes else None
-    assert_gradients_agree(*setting, ELBO(), 0.7, inputs, targets, observed)
+@pytest.mark.parametrize(("likelihood", "objective"), CASES)
+def test_every_likelihood_under_every_bound(likelihood, objective, members, with_holes):
+    setting = model_and_weights(likelihood, networks.MLP((7, 4)), members=members)
+    rows = rows_of(likelihood, *members, with_holes=with_holes)
+    assert_gradients_agree(*setting, objective, 0.7, *rows)
 
 
+@alone_and_together
 @pytest.mark.parametrize(
-    "likelihood",
-    [
-        likelihoods.Gaussian(),
-        likelihoods.Bernoulli(),
-        likelihoods.Categorical(N_LEVELS),
-    ],
+    ("objective", "size"),
+    # Within the bound of the hidden layers, and far beyond it.
+    [(ELBO(), 1.0), (ELBO(), 100.0), (IWAE(4), 1.0)],
     ids=str,
 )
-@pytest.mark.parametrize("beta", [1.0, 0.4])
+@pytest.mark.parametrize("network", NETWORKS[:3], ids=str)
 @pytest.mark.parametrize("with_holes", [False, True])
-def test_importance_weighted_bound(likelihood, beta, with_holes):
-    setting = model_and_weights(likelihood, networks.MLP((7, 4)))
-    inputs = 3 * normal(N_ROWS, N_FEATURES)
-    targets = targets_of(likelihood, inputs)
-    observed = holes() if with_holes else None
-    assert_gradients_agree(*setting, IWAE(4), beta, inputs, targets, observed)
-
-
-@pytest.mark.parametrize("network", [networks.MLP(()), networks.MLP((7, 4))], ids=str)
-def test_looked_up_vectors(network):
-    setting = model_and_weights(likelihoods.Gaussian(), network, WIDE_READER)
-    targets = 3 * normal(N_ROWS, N_FEATURES)
+def test_looked_up_vectors(network, objective, members, size, with_holes):
+    likelihood = likelihoods.Gaussian()
+    model, flat = model_and_weights(likelihood, network, WIDE_READER, members)
+    model.views(flat)["reader"]["embedding"].mul_(size)
+    inputs, targets, observed = rows_of(likelihood, *members, with_holes=with_holes)
     # Level 5 occurs thrice, and some cells hold no level.
     codes = [
         [0, -1, 1, 2, 0, 1, 2, -1, 2],
         [5, -1, 299, 2, 5, 0, 5, 9, -1],
         [0, 399, -1, 7, 7, 1, 2, 3, 398],
     ]
-    inputs = torch.cat([targets[:, :3], torch.tensor(codes).T.double()], 1)
-    assert_gradients_agree(*setting, ELBO(), 1.0, inputs, targets, None)
+    codes = torch.tensor(codes).T.double().expand(*members, -1, -1)
+    inputs = torch.cat([size * inputs[..., :3], codes], -1)
+    assert_gradients_agree(model, flat, objective, 1.0, inputs, targets, observed)
+
+
+@alone_and_together
+@pytest.mark.parametrize("objective", [ELBO(), IWAE(4)], ids=str)
+def test_batches_of_changing_sizes(objective, members):
+    likelihood = BLOCKS if type(objective) is ELBO else likelihoods.Gaussian()
+    model, flat = model_and_weights(likelihood, networks.MLP((7, 4)), members=members)
+    by_hand = Backward(model, objective, flat)
+    by_autograd = _Autograd(model, flat, objective)
+    for n_rows, n_draws in [(9, 2), (4, 2), (9, 2), (9, 3), (1, 1), (9, 2)]:
+        rows = rows_of(likelihood, *members, with_holes=True)
+        rows = [part[..., :n_rows, :] for part in rows]
+        noise = normal(n_draws, *members, n_rows, N_COMPONENTS)
+        _, gradient = by_hand(0.7, *rows, noise)
+        _, expected = by_autograd(0.7, *rows, noise)
+        assert distance(gradient, expected) < 1e-12
+        flat *= 0.9  # as a step would
+
+
+@alone_and_together
+@pytest.mark.parametrize("activation", sorted(networks.ACTIVATIONS))
+def test_single_precision(activation, members):
+    likelihood = likelihoods.Gaussian()
+    network = networks.MLP((17, 8), activation)
+    model, flat = model_and_weights(likelihood, network, members=members)
+    rows = rows_of(likelihood, *members, with_holes=True)
+    batch = *rows, normal(2, *members, N_ROWS, N_COMPONENTS)
+    _, exact = _Autograd(model, flat, ELBO())(0.7, *batch)
+    batch = [part.float() for part in batch]
+    _, gradient = Backward(model, ELBO(), flat.float())(0.7, *batch)
+    assert gradient.dtype == torch.float32
+    assert distance(gradient, exact) < 1e-4
+
+
+# ---- the two roads -------------------------------------------------------------------
+
+
+def on_both_roads(monkeypatch, run):
+    """What a function gives in NumPy, and in torch as on other devices."""
+    found = []
+    for as_array in (arrays.as_array, lambda tensor: tensor):
+        for module in (backward, optimizer, passes):
+            monkeypatch.setattr(module, "as_array", as_array)
+        found.append(run())
+    return found
+
+
+@alone_and_together
+@pytest.mark.parametrize("with_holes", [False, True])
+@pytest.mark.parametrize(("likelihood", "objective"), CASES)
+def test_both_roads_lead_to_one_gradient(
+    monkeypatch, likelihood, objective, members, with_holes
+):
+    network = networks.MLP((7, 4), "tanh")
+    model, flat = model_and_weights(likelihood, network, members=members)
+    rows = rows_of(likelihood, *members, with_holes=with_holes)
+    noise = normal(objective.n_draws(2), *members, N_ROWS, N_COMPONENTS)
+
+    def run():
+        loss, gradient = Backward(model, objective, flat)(0.7, *rows, noise)
+        return float(loss), gradient
+
+    (loss, gradient), (other_loss, other_gradient) = on_both_roads(monkeypatch, run)
+    assert loss == pytest.approx(other_loss, rel=1e-12)
+    assert distance(gradient, other_gradient) < 1e-12
+
+
+@pytest.mark.parametrize("shape", [(7,), (N_MEMBERS, 7)], ids=str)
+def test_both_roads_shorten_alike(monkeypatch, shape):
+    generator.manual_seed(0)
+    gradients = normal(20, *shape)
+    gradients[10, ..., :3] *= 1000
+    gradients[15] = 0.0
+    if len(shape) == 2:
+        gradients[0, 1] = 0.0  # no length to go on from, in one member
+
+    def run():
+        weights, moments = torch.zeros(shape, dtype=torch.float64), normal(0, *shape)
+        rule = SGD(shape, weights.device, moments, momentum=0.0, nesterov=False)
+        path = []
+        for gradient in gradients:
+            rule.step(weights, gradient.clone(), 0.1)
+            path.append(weights.clone())
+        return torch.stack(path), rule.length
+
+    for ours, theirs in zip(*on_both_roads(monkeypatch, run), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+
+
+# ---- what is covered -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("objective", [Aggressive(), CyclicalWarmup()], ids=str)
@@ -191,16 +283,17 @@ def test_objectives_that_differ_in_their_course_alone(objective):
 
 
 @pytest.mark.parametrize(
-    "objective",
+    ("objective", "scale"),
     [
-        ELBO("monte_carlo"),
-        ELBO("sticking_the_landing"),
-        Aggressive(divergence="sticking_the_landing"),
-        IWAE(4, doubly_reparameterized=True),
-        FreeBits(),
+        (ELBO("monte_carlo"), 1.0),
+        (ELBO("sticking_the_landing"), 1.0),
+        (Aggressive(divergence="sticking_the_landing"), 1.0),
+        (IWAE(4, doubly_reparameterized=True), 1.0),
+        (IWAE(4), "feature"),
+        (FreeBits(), 1.0),
     ],
     ids=str,
 )
-def test_objectives_with_gradients_of_their_own_are_left_to_autograd(objective):
-    model, _ = model_and_weights(likelihoods.Gaussian(), networks.MLP((7, 4)))
+def test_gradients_of_another_kind_are_left_to_autograd(objective, scale):
+    model, _ = model_and_weights(likelihoods.Gaussian(scale), networks.MLP((7, 4)))
     assert not covers(model, objective)
