@@ -106,10 +106,9 @@ class Pass:
         if "linear_path" in self._weights:
             self._linear = buffer(network.n_locations)
         if gradient is not None:
-            kept = after[1:] if by_outcome else before
-            self._prepare_backward(buffer, kept, read)
+            self._prepare_backward(buffer, before, read)
 
-    def _prepare_backward(self, buffer, kept, read):
+    def _prepare_backward(self, buffer, before, read):
         """The buffers of `backward`, and what it goes through, from the last layer."""
         n_locations = self._network.n_locations
         gradients = [buffer(width) for width in self._network.widths]
@@ -119,8 +118,8 @@ class Pass:
         self._d_inputs = gradients[0]
         self._through_linear = buffer(self._network.widths[0])
         of_layers = [
-            (rows.mT, after, place, matrix[..., :-1, :].mT, before)
-            for rows, after, place, matrix, before in zip(
+            (rows.mT, outcome, place, matrix[..., :-1, :].mT, inputs)
+            for rows, outcome, place, matrix, inputs in zip(
                 read,
                 gradients[1:],
                 self._gradient["layers"],
@@ -131,7 +130,7 @@ class Pass:
         ]
         hidden = [
             (as_tensor(gradient), as_tensor(x))
-            for gradient, x in zip(gradients[1:-1], kept, strict=True)
+            for gradient, x in zip(gradients[1:-1], before, strict=True)
         ]
         self._backwards = list(zip(of_layers, [None, *hidden], strict=True))[::-1]
 
@@ -163,10 +162,10 @@ class Pass:
             That of the rows, if asked for; the next call overwrites it.
         """
         xp = namespace(self.d_locations)
-        for (rows, after, place, matrix, before), hidden in self._backwards:
-            xp.matmul(rows, after, out=place)
+        for (rows, outcome, place, matrix, inputs), hidden in self._backwards:
+            xp.matmul(rows, outcome, out=place)
             if hidden is not None or with_input:
-                xp.matmul(after, matrix, out=before)
+                xp.matmul(outcome, matrix, out=inputs)
             if hidden is not None:
                 self._derivative(*hidden)
         if "linear_path" in self._weights:
