@@ -227,8 +227,8 @@ class Binary(Codec):
         codec = cls(low=pairs[:, 0].copy(), high=pairs[:, 1].copy())
         n_known, n_high = np.zeros((2, n_columns))
         for values in chunks():
-            n_known += len(values) - np.isnan(values).sum(axis=0)
-            n_high += (values == codec.high).sum(axis=0)
+            n_known += len(values) - np.count_nonzero(np.isnan(values), axis=0)
+            n_high += np.count_nonzero(values == codec.high, axis=0)
         with np.errstate(invalid="ignore"):
             codec.offset = n_high / n_known
         return codec
@@ -257,9 +257,10 @@ class Binary(Codec):
 
     def _codes(self, values):
         codes = (values == self.high).astype(np.float64)
-        holes = np.isnan(values)
-        if holes.any():
-            codes[holes] = np.nan
+        with np.errstate(over="ignore"):
+            any_holes = np.isnan(values.sum())
+        if any_holes:
+            codes[np.isnan(values)] = np.nan
         return codes
 
 

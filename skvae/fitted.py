@@ -26,7 +26,7 @@ _ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 2_048, 1_000_000
 #: Times that a cell left out is filled in by the others, each from the last.
 _FILLINGS = 4
 #: Rows from which the divergence per component is averaged.
-_SUMMARY_ROWS = 10_000
+_SUMMARY_ROWS = 5_000
 
 
 def build_model(geometry, table):

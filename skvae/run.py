@@ -18,7 +18,7 @@ from skvae.table import TableEncoder, chunks
 __all__ = ["History", "Run", "geometry", "start"]
 
 #: The start is computed from at most so many rows, and entries, of X.
-_START_ROWS, _START_ENTRIES = 10_000, 5_000_000
+_START_ROWS, _START_ENTRIES = 10_000, 2_500_000
 #: Standard deviations beyond which a held-out cell is read as that far out, so that no
 #: single cell decides when to stop.
 _FURTHEST_HELD_OUT = 10.0

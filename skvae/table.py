@@ -381,7 +381,9 @@ def chunks(X, rows):
 def _moments(values):
     """Means and variances of columns; 0 and 1 of those without a finite number."""
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, variance = values.mean(axis=0), values.var(axis=0)
+        mean = values.mean(axis=0)
+        centered = values - mean
+        variance = np.einsum("ij,ij->j", centered, centered) / len(values)
     if np.isfinite(mean).all() and np.isfinite(variance).all():
         return mean, variance
     known = np.ma.masked_invalid(values)

@@ -229,7 +229,8 @@ def _matrices(network, flat):
 
 def _root(x):
     """What brings x within the bound of the hidden layers' inputs."""
-    squares = namespace(x).square(x * (1 / INPUT_BOUND))
+    squares = x * (1 / INPUT_BOUND)
+    squares *= squares
     squares += 1
     return namespace(x).sqrt(squares, out=squares)
 

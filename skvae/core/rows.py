@@ -2,6 +2,7 @@
 
 import math
 import mmap
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,8 +17,8 @@ __all__ = [
     "to_tensors",
 ]
 
-#: Tables of at most so many rows are encoded once and kept.
-_KEPT_ROWS = 16_384
+#: Cells of a table that is encoded once and kept: 8 MB in float32.
+_KEPT_CELLS = 2_000_000
 #: Rows read at once: enough to hide the cost of a chunk, and small beside the data.
 _CHUNK_ROWS = 8_192
 _CHUNK_ENTRIES = 2_000_000
@@ -61,24 +62,31 @@ class ShuffledRows:
         self._n_members = n_members
         self._chunk_rows = _rows_of_chunk(batch_size, X.shape[1])
         self._kept = None
-        if len(rows) <= max(self._chunk_rows, _kept_rows(X.shape[1])):
+        if len(rows) * X.shape[1] <= _KEPT_CELLS:
             self._kept = self._read(rows)
 
     def __call__(self):
         if self._kept is not None:
-            yield self._shuffled(self._kept)
+            yield from self._shuffled(self._kept)
             return
         order = self._order()
         for start in range(0, len(order), self._chunk_rows):
             chunk = self._read(order[start : start + self._chunk_rows])
-            yield chunk if self._n_members is None else self._shuffled(chunk)
+            if self._n_members is None:
+                yield chunk
+            else:
+                yield from self._shuffled(chunk)
 
     def _shuffled(self, tensors):
-        """Rows in random order, or in one for each member."""
-        n_rows, n_members = len(tensors[0]), self._n_members
-        orders = [self._rng.permutation(n_rows) for _ in range(n_members or 1)]
-        order = torch.from_numpy(np.stack(orders)).to(self._device)
-        return select(tensors, order[0] if n_members is None else order)
+        """Chunks of rows in random order, or in one for each member."""
+        n_members = self._n_members
+        orders = [self._rng.permutation(len(tensors[0])) for _ in range(n_members or 1)]
+        return _in_order(
+            tensors,
+            torch.from_numpy(np.stack(orders)).to(self._device),
+            self._chunk_rows,
+            n_members,
+        )
 
     def _order(self):
         if memmap_of(self._X) is None:
@@ -125,18 +133,25 @@ class DeviceRows:
                 for _ in range(self._n_members or 1)
             ]
         )
-        for some in order.split(self._chunk_rows, 1):
-            yield select(self._tensors, some[0] if self._n_members is None else some)
+        yield from _in_order(self._tensors, order, self._chunk_rows, self._n_members)
+
+
+def _in_order(tensors, orders, chunk_rows, n_members):
+    """Chunks of rows in the order that each member, or the only one, has."""
+    for some in orders.split(chunk_rows, 1):
+        index = some[0] if n_members is None else some
+        yield _each(tensors, partial(_taken, index=index))
+
+
+def _taken(part, index):
+    """``part[index]``, several times as fast."""
+    return part.index_select(0, index.flatten()).unflatten(0, index.shape)
 
 
 def _rows_of_chunk(batch_size, n_columns):
     """A multiple of the batch, neither large nor so small that chunks cost much."""
     n_rows = min(_CHUNK_ROWS, _CHUNK_ENTRIES // n_columns)
     return batch_size * max(1, n_rows // batch_size)
-
-
-def _kept_rows(n_columns):
-    return min(_KEPT_ROWS, _CHUNK_ENTRIES // n_columns)
 
 
 def gather(X, rows):

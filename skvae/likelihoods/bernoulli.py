@@ -49,11 +49,14 @@ class Bernoulli(Likelihood):
 
     def value_and_gradient(self, locations, others, own, targets, observed):
         xp = namespace(locations)
-        # With e = exp(-|l|), softplus and sigmoid of l take one exponential.
-        e = xp.exp(-abs(locations))
-        e += 1
-        softplus = xp.log(e)
-        softplus += (locations + abs(locations)) / 2
+        # softplus(l) = log(1 + exp(-|l|)) + (l + |l|) / 2, in as few passes as may be.
+        distance = abs(locations)
+        softplus = xp.exp(-distance)
+        softplus += 1
+        softplus = xp.log(softplus, out=softplus)
+        distance += locations
+        distance /= 2
+        softplus += distance
         log_prob = targets * locations
         log_prob -= softplus
         gradient = targets - sigmoid(locations)
