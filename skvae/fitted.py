@@ -319,12 +319,12 @@ class FittedModel:
         posterior = self.model.posterior
         standard = priors.FAMILIES[posterior.prior]().beside(posterior)
         n_rows = X.shape[0]
-        some = X[:: max(1, n_rows // _SUMMARY_ROWS)]
+        some = np.arange(0, n_rows, max(1, n_rows // _SUMMARY_ROWS))
         total = 0.0
-        for rows in self._read(some):
+        for rows in self._read(X, some):
             kl = self._posterior(rows).kl_divergence(standard)
             total = total + kl.double().sum(0)
-        return (total / some.shape[0]).numpy(force=True)
+        return (total / len(some)).numpy(force=True)
 
     def _score(self, X, n_draws, by_feature=False):
         rows = self._tensors(X)
@@ -346,11 +346,15 @@ class FittedModel:
         widest = sum(self.model.likelihood.n_outputs(self.table.n_features))
         return max(1, min(_ROWS_AT_ONCE, _ENTRIES_AT_ONCE // widest))
 
-    def _read(self, X):
-        """Rows of a dense or sparse matrix, some at a time and dense."""
-        n_at_once = self._rows_at_once
-        for start in range(0, X.shape[0], n_at_once):
-            yield gather(X, slice(start, start + n_at_once))
+    def _read(self, X, rows=None):
+        """All rows of a dense or sparse matrix, or some, a few at a time and dense."""
+        n_rows, n_at_once = (
+            X.shape[0] if rows is None else len(rows),
+            self._rows_at_once,
+        )
+        for start in range(0, n_rows, n_at_once):
+            few = slice(start, start + n_at_once)
+            yield gather(X, few if rows is None else rows[few])
 
 
 def _inference_device(device):

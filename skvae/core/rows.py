@@ -25,8 +25,8 @@ _CHUNK_ENTRIES = 2_000_000
 #: Neighbouring rows that are read together from a file.
 _BLOCK_ROWS = 256
 #: Rows anywhere in a file that are read before its pages are released: with each, the
-#: system reads some sixteen pages.
-_SCATTERED_ROWS = 1_024
+#: system may map as much as 2 MB.
+_SCATTERED_ROWS = 128
 
 
 class ShuffledRows:
