@@ -1,4 +1,4 @@
-"""A fitted model, rebuilt from plain data for each call: arrays in, arrays out.
+"""A fitted model, built from plain data: arrays in, arrays out.
 
 The estimator's state holds NumPy arrays and settings only. Inference is in float64
 where X is, so that a row scores alike whatever stands beside it.

@@ -18,6 +18,7 @@ from skvae.core import refinement
 from skvae.core.rows import to_tensors
 from skvae.posteriors import Point
 from skvae.table import chunks
+from skvae.threads import in_few_threads
 
 __all__ = ["InferenceGap", "encoded_rows", "inference_gap", "model_and_rows", "refine"]
 
@@ -77,6 +78,7 @@ _COLUMNS = (
 )
 
 
+@in_few_threads
 def inference_gap(
     estimator,
     X,
@@ -172,6 +174,7 @@ def inference_gap(
     return InferenceGap(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
+@in_few_threads
 def refine(estimator, X, *, n_steps=200, learning_rate=0.1, n_draws=64):
     """Codes of rows beyond the encoder: the means of posteriors refined row by row.
 

@@ -13,6 +13,7 @@ from skvae.core.draws import shared_uniforms
 from skvae.core.rows import gather, to_tensors
 from skvae.inference import encoded_rows, model_and_rows
 from skvae.table import chunks
+from skvae.threads import in_few_threads
 
 __all__ = [
     "Compression",
@@ -134,6 +135,7 @@ class Diagnostics:
         return "\n".join(lines)
 
 
+@in_few_threads
 def diagnostics(estimator, X):
     """What the code of a fitted model holds, component by component and in all.
 
@@ -312,6 +314,7 @@ class Compression:
         )
 
 
+@in_few_threads
 def compression(estimator, X):
     """How many bits a row's code takes, and how many PCA takes at equal error.
 

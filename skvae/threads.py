@@ -8,12 +8,13 @@ the page of the user guide on speed. What is changed is restored after each call
 
 import threading
 from contextlib import ContextDecorator
+from functools import wraps
 
 import torch
 
 from skvae.compat import threadpool_controller
 
-__all__ = ["limited"]
+__all__ = ["in_few_threads", "limited"]
 
 
 class _Pools:
@@ -91,3 +92,14 @@ def limited(network):
         As the parameter of an estimator.
     """
     return _BLAS_TO_ONE if getattr(network, "uses_threads", False) else _TO_ONE
+
+
+def in_few_threads(function):
+    """Limit a function whose first argument is an estimator."""
+
+    @wraps(function)
+    def wrapper(estimator, *args, **kwargs):
+        with limited(getattr(estimator, "network", None)):
+            return function(estimator, *args, **kwargs)
+
+    return wrapper

@@ -1,6 +1,7 @@
 """The number of threads: one inside a call, and the caller's own again after it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial, partialmethod
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from sklearn.datasets import load_digits, load_iris
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skvae import VAETransformer
+from skvae import VAETransformer, compression, diagnostics, inference_gap, refine
+from skvae.core.model import Model
 from skvae.networks import MLP, ConvNet
 from skvae.objectives import ELBO
 from skvae.threads import limited
@@ -81,6 +83,23 @@ def test_restored_after_a_failure(two_threads):
 def test_restored_after_an_answer(two_threads, method):
     model = fit()
     getattr(model, method)(*[X] if method != "sample" else [3])
+    assert_restored()
+
+
+@pytest.mark.parametrize("look", [compression, diagnostics, inference_gap, refine])
+def test_looks_into_a_model_have_one_thread(two_threads, monkeypatch, look):
+    model, seen = fit(), set()
+
+    def watched(method, *arguments):
+        seen.add((torch.get_num_threads(), *of_blas()))
+        return method(*arguments)
+
+    for name in ("encode", "decode"):
+        method = partialmethod(partial(watched, getattr(Model, name)))
+        monkeypatch.setattr(Model, name, method)
+    steps = {"n_steps": 2} if look in (inference_gap, refine) else {}
+    look(model, X, **steps)
+    assert seen == {(1, 1)}
     assert_restored()
 
 

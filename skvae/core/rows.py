@@ -30,10 +30,10 @@ _SCATTERED_ROWS = 128
 
 
 class ShuffledRows:
-    """Every row once an epoch, in random order, without a copy of the data.
+    """Every row once an epoch, in random order, a chunk copied at a time.
 
-    Each call iterates over an epoch. A memory map is read in contiguous blocks, in
-    random order, and shuffled within a chunk.
+    Each call iterates over an epoch. A small table is encoded once and kept. A memory
+    map is read in contiguous blocks, in random order, and shuffled within a chunk.
 
     Parameters
     ----------

@@ -129,7 +129,8 @@ class Likelihood(Settings):
         in front.
 
         By automatic differentiation of the head alone; a family whose gradient is a
-        line of algebra writes it out.
+        line of algebra writes it out. All of them take NumPy arrays in place of
+        tensors, and then give arrays: see `core.arrays`.
 
         Parameters
         ----------
