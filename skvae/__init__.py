@@ -9,6 +9,13 @@ __version__ = "0.1.0"
 _PLACES = {
     "AETransformer": "skvae.autoencoder",
     "FeatureScoreDisplay": "skvae.display",
+    "KLDisplay": "skvae.display.kl",
+    "LatentSpaceDisplay": "skvae.display.latent_space",
+    "LossCurveDisplay": "skvae.display.loss_curve",
+    "ReconstructionDisplay": "skvae.display.reconstruction",
+    "SampleDisplay": "skvae.display.samples",
+    "ScoreDisplay": "skvae.display.scores",
+    "TraversalDisplay": "skvae.display.traversal",
     "PosteriorCollapseWarning": "skvae.exceptions",
     "VAEImputer": "skvae.imputer",
     "VAEOutlierDetector": "skvae.outlier",

@@ -1,6 +1,6 @@
 """FeatureScoreDisplay: why is this row an outlier? A picture of score_features."""
 
-from numbers import Integral, Number
+from numbers import Integral
 
 import numpy as np
 from scipy.sparse import issparse
@@ -9,17 +9,28 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skvae import frames
+from skvae.display.style import (
+    BLUE,
+    VERMILLION,
+    cells,
+    column_name,
+    pyplot,
+    row_labels,
+    shortened,
+    taken,
+    written,
+)
 from skvae.labels import is_hole
 
 __all__ = ["FeatureScoreDisplay"]
 
-#: Vermillion and blue of Okabe and Ito, which nobody mixes up.
-_LOWERS, _RAISES = "#D55E00", "#0072B2"
+#: The colours of bars below and above 0.
+_LOWERS, _RAISES = VERMILLION, BLUE
 #: Inches: the width of the bars' place, to which that of the names is added; the height
 #: of a bar, and of what stands above and below the bars.
 _WIDTH, _BAR, _AROUND = 5.2, 0.27, 0.8
-#: Letters of a tick label: of the column's name, and of the cell's value.
-_NAME, _VALUE = 30, 18
+#: Letters of a row's label.
+_LABEL = 30
 #: Share of the range of the bars that is left on either side, for each letter and sign
 #: of their numbers.
 _LETTER = 0.022
@@ -202,7 +213,7 @@ class FeatureScoreDisplay:
         (1, 5)
         >>> plt.close(figure)
         """
-        _pyplot()
+        pyplot(cls)
         if not hasattr(estimator, "score_features"):
             raise TypeError(
                 f"{type(estimator).__name__} has no score_features, which "
@@ -237,14 +248,14 @@ class FeatureScoreDisplay:
                     "one row: give reference, such as the rows of fit."
                 )
             typical = _typical_of_rows(estimator, X if reference is None else reference)
-        drawn = _taken(X, rows)
+        drawn = taken(X, rows)
         layout = estimator._state["table"]["layout"]
         display = cls(
             np.asarray(estimator.score_features(drawn)),
             list(frames.column_labels(layout, estimator.n_features_in_)),
             scores[rows],
-            values=_cells(drawn),
-            labels=_row_labels(X, rows),
+            values=cells(drawn),
+            labels=row_labels(X, rows),
             **typical,
         )
         return display.plot(ax, n_features=n_features)
@@ -278,7 +289,7 @@ class FeatureScoreDisplay:
             If `ax` is given for several rows, or if there is not one contribution for
             each column and a last one.
         """
-        pyplot = _pyplot()
+        plt = pyplot(type(self))
         check_scalar(n_features, "n_features", Integral, min_val=1)
         heights = self.relative_contributions
         n_names = len(self.feature_names)
@@ -296,7 +307,7 @@ class FeatureScoreDisplay:
             )
         if ax is None:
             n_bars = min(n_features, n_names) + (n_names > n_features) + 1
-            self.figure_, axes = pyplot.subplots(
+            self.figure_, axes = plt.subplots(
                 n_rows,
                 figsize=(2 * _WIDTH, n_rows * (n_bars * _BAR + _AROUND)),
                 layout="constrained",
@@ -348,7 +359,7 @@ class FeatureScoreDisplay:
         low, high = min(0.0, *lengths), max(0.0, *lengths)
         margin = _LETTER * (1 + max(map(len, numbers))) * (high - low or 1.0)
         ax.set(xlim=(low - margin, high + margin), ylim=(len(places) - 0.4, -0.6))
-        label = _shortened(i if self.labels is None else self.labels[i], _NAME)
+        label = shortened(i if self.labels is None else self.labels[i], _LABEL)
         unit = f" {self.unit}" if self.unit else ""
         score = self.scores[i]
         score = f"{score:.1f}" if 1 <= abs(score) < _LARGE else f"{score:.3g}"
@@ -358,22 +369,8 @@ class FeatureScoreDisplay:
 
     def _tick(self, i, j):
         """What a column is called, and its value in the row."""
-        name = self.feature_names[j]
-        name = f"column {name}" if isinstance(name, Integral) else name
-        name = _shortened(name, _NAME)
-        return (
-            name if self.values is None else f"{name} = {_written(self.values[i][j])}"
-        )
-
-
-def _pyplot():
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError(
-            'FeatureScoreDisplay needs matplotlib: pip install "skvae[plot]".'
-        ) from error
-    return pyplot
+        name = column_name(self.feature_names[j])
+        return name if self.values is None else f"{name} = {written(self.values[i][j])}"
 
 
 def _positions(rows):
@@ -415,53 +412,13 @@ def _typical_of_rows(estimator, X):
     """Likewise of a transformer's: the medians over the rows that have the cell."""
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     n_taken = min(n_rows, _REFERENCE_ROWS)
-    some = _taken(X, np.linspace(0, n_rows - 1, n_taken).round().astype(int))
+    some = taken(X, np.linspace(0, n_rows - 1, n_taken).round().astype(int))
     observed = np.array(estimator.score_features(some))
     numbers = estimator._check_rows(some)
     holes = np.isnan(numbers.toarray() if issparse(numbers) else numbers)
     observed[:, :-1][holes & ~holes.all(axis=0)] = np.nan
     medians = np.nanmedian(observed, axis=0)
     return {"medians": medians, "last": "code", "relative_to": "the median row"}
-
-
-def _taken(X, rows):
-    """Some rows of X, in its container."""
-    if hasattr(X, "iloc"):
-        return X.iloc[rows]
-    if hasattr(X, "columns"):
-        return X[rows.tolist()]
-    if issparse(X):
-        return X.tocsr()[rows]
-    return np.asarray(X)[rows]
-
-
-def _cells(X):
-    """Rows as they were given, an object array."""
-    if hasattr(X, "iloc"):
-        X = X.itertuples(index=False, name=None)
-    elif hasattr(X, "columns"):
-        X = X.rows()
-    elif issparse(X):
-        X = X.toarray()
-    taken = list(X)
-    cells = np.empty((len(taken), len(taken[0])), dtype=object)
-    for i, row in enumerate(taken):
-        cells[i] = row
-    return cells
-
-
-def _row_labels(X, rows):
-    return X.index[rows].tolist() if hasattr(X, "iloc") else rows.tolist()
-
-
-def _written(value):
-    if is_hole(value):
-        return "missing"
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Number):
-        return _shortened(value, _VALUE)
-    if abs(value) < _LARGE and (value % 1 == 0 or abs(value) >= 1_000):
-        return f"{value:.0f}"
-    return f"{value:.4g}"
 
 
 def _signed(numbers):
@@ -474,12 +431,3 @@ def _signed(numbers):
     )
     written = [f"{number:+.{decimals}f}" for number in numbers]
     return [text if float(text) else text[1:] for text in written]
-
-
-def _shortened(text, n_letters):
-    """One line of at most so many letters; what is left out is left out inside."""
-    text = " ".join(str(text).split())
-    if len(text) <= n_letters:
-        return text
-    end = n_letters // 3
-    return f"{text[: n_letters - 1 - end].rstrip()}…{text[-end:].lstrip()}"

@@ -1,0 +1,118 @@
+"""What the displays share: colours, the way to matplotlib, rows, names and cells."""
+
+from numbers import Integral, Number
+
+import numpy as np
+from scipy.sparse import issparse
+
+from skvae.labels import is_hole
+
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "COLOURS",
+    "GREEN",
+    "GREY",
+    "VERMILLION",
+    "cells",
+    "column_name",
+    "pyplot",
+    "row_labels",
+    "shortened",
+    "taken",
+    "written",
+]
+
+#: Of Okabe and Ito's colours, which nobody mixes up, those that print well on white.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)
+#: In the order in which groups take them.
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+#: Of lines that help to read the others.
+GREY = "#7F7F7F"
+
+#: Letters of a column's name, and of a cell's value.
+_NAME, _VALUE = 30, 18
+#: Numbers from here on are written with a power of ten.
+_LARGE = 1e7
+
+
+def pyplot(display):
+    """matplotlib.pyplot, for the display class that asks for it.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed, with the way to install it.
+    """
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(
+            f'{display.__name__} needs matplotlib: pip install "skvae[plot]".'
+        ) from error
+    return pyplot
+
+
+def taken(X, rows):
+    """Some rows of X, in its container."""
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    if hasattr(X, "columns"):
+        return X[rows.tolist()]
+    if issparse(X):
+        return X.tocsr()[rows]
+    return np.asarray(X)[rows]
+
+
+def cells(X):
+    """Rows as they were given, an object array."""
+    if hasattr(X, "iloc"):
+        X = X.itertuples(index=False, name=None)
+    elif hasattr(X, "columns"):
+        X = X.rows()
+    elif issparse(X):
+        X = X.toarray()
+    taken = list(X)
+    cells = np.empty((len(taken), len(taken[0])), dtype=object)
+    for i, row in enumerate(taken):
+        cells[i] = row
+    return cells
+
+
+def row_labels(X, rows):
+    """What rows are called: by the index, or by their positions."""
+    return X.index[rows].tolist() if hasattr(X, "iloc") else rows.tolist()
+
+
+def column_name(label):
+    """What a column is called; whole numbers are drawn as "column 0"."""
+    label = f"column {label}" if isinstance(label, Integral) else label
+    return shortened(label, _NAME)
+
+
+def written(value):
+    """A cell in a few letters."""
+    if is_hole(value):
+        return "missing"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Number):
+        return shortened(value, _VALUE)
+    if abs(value) < _LARGE and (value % 1 == 0 or abs(value) >= 1_000):
+        return f"{value:.0f}"
+    return f"{value:.4g}"
+
+
+def shortened(text, n_letters):
+    """One line of at most so many letters; what is left out is left out inside."""
+    text = " ".join(str(text).split())
+    if len(text) <= n_letters:
+        return text
+    end = n_letters // 3
+    return f"{text[: n_letters - 1 - end].rstrip()}…{text[-end:].lstrip()}"
