@@ -131,6 +131,8 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
         Minus the same for the rows held out, per look, with noise that is drawn once
         and cells beyond 10 standard deviations read as 10. Empty without early
         stopping.
+    validation_epochs_ : list of float
+        Where these looks were, in epochs from the start.
     n_iter_ : int
         Epochs begun.
     n_features_in_ : int
@@ -197,6 +199,7 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
         },
         "noise": [Interval(Real, 0, None, closed="left")],
     }
+    _parts_of_loss = {"loss_curve_": "loss"}
     _words = "score", "squared deviations"
 
     # What a variational autoencoder leaves to its user. The divergence of a point is

@@ -70,6 +70,12 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     _fraction_apart = 0.0
     #: Standard deviation of noise on what the encoder reads in training.
     _input_noise = 0.0
+    #: Fitted attributes that hold a number an epoch, and what that is in a record.
+    _parts_of_loss = {
+        "loss_curve_": "loss",
+        "reconstruction_curve_": "log_likelihood",
+        "kl_curve_": "kl",
+    }
     #: What `verbose` calls the score of held-out rows, and its unit.
     _words = "bound", "nats"
     #: The links between columns of different kinds are learned late: on adult the error
@@ -153,9 +159,11 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         def attributes():
             return {
                 **self._summary(training.state(), array, apart),
-                "n_iter_": history.n_epochs,
-                "loss_curve_": list(history.losses),
-                "validation_scores_": list(history.scores),
+                **self._curves(history.epochs, before=False),
+                "validation_scores_": [look.validation_score for look in history.looks],
+                "validation_epochs_": [
+                    look.step / plan.steps_per_epoch for look in history.looks
+                ],
             }
 
         context = self._init_callback_context(max_subtasks=plan.max_epochs)
@@ -211,15 +219,25 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             raise ValueError(self._explain(error, training)) from error
         new_state = training.state()
         new_state["optimizer"] = {"seed": seed, **training.optimizer_state()}
-        past_losses = [] if first else self.loss_curve_
+        looks = ("validation_scores_", "validation_epochs_")
         vars(self).update(
             {
                 **self._summary(new_state, array, rows[:0]),
-                "n_iter_": len(past_losses) + 1,
-                "loss_curve_": [*past_losses, record.loss],
-                "validation_scores_": [] if first else self.validation_scores_,
+                **self._curves([record], before=not first),
+                **{name: [] if first else getattr(self, name) for name in looks},
             }
         )
+
+    def _curves(self, epochs, before):
+        """What grows by a number an epoch: after what there was before, or anew."""
+        curves = {
+            name: [
+                *(getattr(self, name) if before else ()),
+                *(getattr(record, part) for record in epochs),
+            ]
+            for name, part in self._parts_of_loss.items()
+        }
+        return {"n_iter_": len(curves["loss_curve_"]), **curves}
 
     def _new_state(self, X, rows, layout, seed):
         chosen = columns.choose(

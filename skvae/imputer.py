@@ -102,8 +102,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         Mean KL divergence of each component, in nats.
     loss_curve_ : list of float
         The objective, per epoch, in nats per row.
+    reconstruction_curve_ : list of float
+        E[log p(x|z)] of training rows under q(z|x), per epoch, in nats per row.
+    kl_curve_ : list of float
+        KL(q(z|x) || p(z)) of training rows, per epoch, in nats per row.
     validation_scores_ : list of float
         The held-out bound, per look, in nats per row.
+    validation_epochs_ : list of float
+        Where these looks were, in epochs from the start.
     n_iter_ : int
         Epochs begun.
     likelihood_ : list of dict

@@ -141,8 +141,14 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Mean KL divergence of each component, in nats.
     loss_curve_ : list of float
         The objective, per epoch, in nats per row; the mean over members.
+    reconstruction_curve_ : list of float
+        E[log p(x|z)] of training rows under q(z|x), likewise.
+    kl_curve_ : list of float
+        KL(q(z|x) || p(z)) of training rows, likewise.
     validation_scores_ : list of float
         The held-out bound, per look, in nats per row; the mean over members.
+    validation_epochs_ : list of float
+        Where these looks were, in epochs from the start.
     n_iter_ : int
         Epochs begun.
     likelihood_ : list of dict

@@ -254,7 +254,7 @@ class History:
     _LINES = 10
 
     def __init__(self, name, plan, verbose, words):
-        self.losses, self.scores, self.n_epochs = [], [], 0
+        self.epochs, self.looks = [], []
         self._name, self._plan, self._verbose = name, plan, verbose
         self._score_name, self._unit = words
         self._began = time.perf_counter()
@@ -263,18 +263,18 @@ class History:
     def add(self, record):
         """Take note of a record."""
         if record.validation_score is not None:
-            self.scores.append(record.validation_score)
+            self.looks.append(record)
         if record.epoch_ended:
-            self.losses.append(record.loss)
-            self.n_epochs = record.epoch
+            self.epochs.append(record)
         if self._verbose and record.step >= self._next_line:
             self._next_line = record.step + self._plan.n_steps / self._LINES
             self._print(record)
 
     def _print(self, record):
         held_out = ""
-        if self.scores:
-            held_out = f", held-out {self._score_name} {self.scores[-1]:.3f}"
+        if self.looks:
+            score = self.looks[-1].validation_score
+            held_out = f", held-out {self._score_name} {score:.3f}"
         print(
             f"[{self._name}] epoch {record.epoch}/{self._plan.max_epochs}, step "
             f"{record.step}/{self._plan.n_steps}: loss {record.loss:.3f}{held_out} "

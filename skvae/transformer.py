@@ -144,10 +144,18 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         each other ("dirichlet", "categorical").
     loss_curve_ : list of float
         The objective, per epoch, in nats per row of the standardised columns.
+    reconstruction_curve_ : list of float
+        How likely training rows are given their codes: E[log p(x|z)] under q(z|x), per
+        epoch, in the same unit. Higher is better.
+    kl_curve_ : list of float
+        KL(q(z|x) || p(z)) of training rows, per epoch, in nats per row. Under
+        objective="elbo" and beta = 1 the loss is this less the former.
     validation_scores_ : list of float
         The held-out bound at beta = 1, per look, in nats per row of the standardised
         columns, with cells beyond 10 standard deviations read as 10. Empty without
         early stopping.
+    validation_epochs_ : list of float
+        Where these looks were, in epochs from the start.
     n_iter_ : int
         Epochs begun.
     likelihood_ : list of dict

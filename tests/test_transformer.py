@@ -96,6 +96,24 @@ def test_early_stopping_ends_before_the_last_epoch():
     assert max(vae.validation_scores_) > vae.validation_scores_[-1]
 
 
+@pytest.mark.parametrize("beta", [1.0, 0.3])
+@pytest.mark.parametrize("posterior", ["gaussian", "laplace"])  # by hand, and not
+def test_the_loss_falls_apart_into_its_curves(beta, posterior):
+    vae = VAETransformer(2, beta=beta, posterior=posterior, max_iter=4).fit(iris())
+    reconstruction, kl = map(np.array, (vae.reconstruction_curve_, vae.kl_curve_))
+    np.testing.assert_allclose(vae.loss_curve_, beta * kl - reconstruction, rtol=1e-4)
+    assert (kl > 0).all()
+    vae.partial_fit(iris())
+    assert len(vae.loss_curve_) == len(vae.kl_curve_) == vae.n_iter_ == 5
+
+
+def test_looks_have_their_place_in_the_course_of_the_fit():
+    vae = VAETransformer(2, batch_size=68, max_iter=60, random_state=0).fit(iris())
+    # 135 training rows make 2 steps an epoch; a look each 50 steps, and at the end.
+    assert vae.validation_epochs_ == [25, 50, 60]
+    assert len(vae.validation_scores_) == 3
+
+
 def test_no_single_held_out_cell_decides_when_to_stop():
     X = load_breast_cancer().data
     vae = VAETransformer(3, max_iter=60, random_state=0)

@@ -45,7 +45,7 @@ def covers(model, objective):
 
 
 class Backward:
-    """Loss of a batch and its gradient, for a model that `covers` answers for.
+    """What a batch costs, and the gradient of that, for models that `covers` allows.
 
     Parameters
     ----------
@@ -75,13 +75,21 @@ class Backward:
         self._passes = {}
 
     def __call__(self, beta, inputs, targets, observed, noise):
-        """Loss, and its gradient, like `flat`, which the next call overwrites."""
+        """Means over rows, and the gradient of the first of them.
+
+        Returns
+        -------
+        means : tuple of float
+            The loss, E_q[log p(x|z)] and KL(q(z|x) || p(z)).
+        gradient : Tensor
+            Like `flat`; the next call overwrites it.
+        """
         n_draws, n_rows = len(noise), noise.shape[-2]
         if (n_draws, n_rows) not in self._passes:
             self._passes[n_draws, n_rows] = self._new_passes(n_draws, n_rows)
         passes = self._passes[n_draws, n_rows]
-        loss = self._run(*passes, beta, inputs, targets, observed, noise)
-        return loss, self._gradient
+        means = self._run(*passes, beta, inputs, targets, observed, noise)
+        return means, self._gradient
 
     def _new_passes(self, n_draws, n_rows):
         """Encoder and decoder with buffers for batches of this size."""
@@ -114,7 +122,7 @@ class Backward:
         )
         # The gradients of the loss: by each draw's log-likelihood, by z where it is
         # not through that, and by the posterior directly; that by the mean, in means.
-        loss, share, dz, d_mean, d_log_scale = self._average(
+        means, share, dz, d_mean, d_log_scale = self._average(
             beta, self._by_draw(log_prob, n_draws), mean, log_scale, scale, noise, z
         )
         if not isinstance(share, float):
@@ -130,7 +138,7 @@ class Backward:
         d_rows = encoder.backward(with_input=reader.has_weights)
         if reader.has_weights:
             reader.backward(self._d_reader, inputs, as_tensor(d_rows))
-        return loss
+        return means
 
     def _write(self, decoder, share, d_locations, d_others, d_own):
         """The gradients of the decoder's outputs, and those of the likelihood."""
@@ -169,25 +177,22 @@ def _total(by_draw):
 
 
 def _elbo(beta, log_prob, mean, log_scale, scale, noise, z):
-    """Loss and gradients of the evidence lower bound, its divergence closed."""
+    """Means and gradients of the evidence lower bound, its divergence closed."""
     n_rows = mean.shape[-2]
-    n_entries = math.prod(mean.shape)
-    n_members = n_entries // (n_rows * mean.shape[-1])
-    weight = beta / n_rows
-    share = -n_members / math.prod(log_prob.shape)
+    n_codes = math.prod(mean.shape[:-1])
+    n_log_probs = math.prod(log_prob.shape)
+    share = -n_codes / n_rows / n_log_probs
     variance = scale * scale
-    twice_kl = mean * mean
-    twice_kl += variance
-    twice_kl -= 2 * log_scale
-    kl = 0.5 * (twice_kl.sum() - n_entries)
-    loss = (kl * weight + log_prob.sum() * share) / n_members
+    kl = _kl(mean, variance, log_scale) / n_codes
+    log_likelihood = log_prob.sum() / n_log_probs
     variance -= 1
-    variance *= weight
-    return loss, share, None, weight, variance
+    variance *= beta / n_rows
+    means = beta * kl - log_likelihood, log_likelihood, kl
+    return means, share, None, beta / n_rows, variance
 
 
 def _iwae(beta, log_prob, mean, log_scale, scale, noise, z):
-    """Loss and gradients of the importance-weighted bound."""
+    """Means and gradients of the importance-weighted bound."""
     n_draws, n_rows = len(log_prob), log_prob.shape[-1]
     # The constants of the two normal densities cancel.
     log_ratio = 0.5 * (noise * noise - z * z).sum(-1) + log_scale.sum(-1)
@@ -199,4 +204,14 @@ def _iwae(beta, log_prob, mean, log_scale, scale, noise, z):
     loss = math.log(n_draws) - (largest + xp.log(total)).mean()
     share = weights / (-n_rows * total)
     dz = -beta * share[..., None] * z
-    return loss, share, dz, 0.0, -beta / n_rows
+    kl = _kl(mean, scale * scale, log_scale) / math.prod(mean.shape[:-1])
+    means = loss, log_prob.mean(), kl
+    return means, share, dz, 0.0, -beta / n_rows
+
+
+def _kl(mean, variance, log_scale):
+    """Divergence of normal codes from N(0, I), summed over rows."""
+    twice = mean * mean
+    twice += variance
+    twice -= 2 * log_scale
+    return 0.5 * (twice.sum() - math.prod(mean.shape))

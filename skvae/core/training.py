@@ -141,6 +141,8 @@ class Record(NamedTuple):
     step: int
     epoch_ended: bool
     loss: float  # mean objective per row since the epoch began
+    log_likelihood: float  # likewise E_q[log p(x|z)], and KL(q(z|x) || p(z))
+    kl: float
     validation_score: float | None  # held-out bound at beta = 1, where a look was taken
 
 
@@ -265,7 +267,7 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=N
     probe = None
     try:
         for epoch in range(1, plan.max_epochs + 1):
-            total, n_seen = 0.0, 0
+            totals, n_seen = (0.0, 0.0, 0.0), 0
             for batch in _batches(model, chunks, plan, generator):
                 n_rows = batch[0].shape[-2]
                 if probe is None:
@@ -273,12 +275,13 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=N
                     probe.begin(averaged)
                 before = None if pace.is_over else moving.clone()
                 with np.errstate(all="ignore"):  # what is not finite shows in the loss
-                    loss, gradient = differentiate(plan.beta_at(step), *batch)
+                    means, gradient = differentiate(plan.beta_at(step), *batch)
                     rule.step(moving, gradient, plan.learning_rate_at(step))
                 if before is not None:
-                    pace.settle(moving, before, loss, batch)
+                    pace.settle(moving, before, means[0], batch)
                 flat.lerp_(moving, 1 - plan.averaging_at(step))
-                total = total + loss * n_rows  # on a device, without waiting for it
+                # On a device, without waiting for it.
+                totals = [t + m * n_rows for t, m in zip(totals, means, strict=True)]
                 n_seen += n_rows
                 step += 1
                 looks = step >= plan.warm_up_steps and step % look_every == 0
@@ -286,7 +289,7 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=N
                 if held_out is not None and (looks or step == plan.n_steps):
                     scores = [held_out.score(weights) for weights in averaged]
                     score = sum(scores) / len(scores)
-                    record = Record(epoch, step, False, float(total) / n_seen, score)
+                    record = Record(epoch, step, False, *_means(totals, n_seen), score)
                     _check(record)
                     exhausted = _update(best, scores)
                     if exhausted:
@@ -294,7 +297,7 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=N
                     yield record._replace(epoch_ended=exhausted)
                     if exhausted:
                         return
-            record = Record(epoch, step, True, float(total) / n_seen, None)
+            record = Record(epoch, step, True, *_means(totals, n_seen), None)
             _check(record)
             if epoch == plan.max_epochs:
                 probe.check(averaged, record)
@@ -302,6 +305,11 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=N
     finally:
         for member in best:
             member.restore()
+
+
+def _means(totals, n_rows):
+    """Loss, log-likelihood and divergence per row."""
+    return [float(total) / n_rows for total in totals]
 
 
 def _update(best, scores):
@@ -389,7 +397,7 @@ def _corrupted(rows, input_noise, generator):
 
 
 class _Autograd:
-    """Loss of a batch and its gradient, by automatic differentiation."""
+    """Loss of a batch, its parts and its gradient, by automatic differentiation."""
 
     def __init__(self, model, flat, objective):
         self._model = model
@@ -414,8 +422,11 @@ class _Autograd:
                 allow_unused=True,  # such as a prior that the objective does not read
                 materialize_grads=True,
             )
+        with torch.no_grad():
+            parts = terms.expected(terms.log_likelihood).mean(), terms.kl.mean()
         whole = [part.flatten(int(self._is_ensemble)) for part in gradients]
-        return loss.detach(), torch.cat(whole, -1)
+        means = loss.detach(), *(part.detach() for part in parts)
+        return means, torch.cat(whole, -1)
 
 
 def _check(record):
