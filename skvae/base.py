@@ -166,12 +166,18 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
                 ],
             }
 
+        def watched():
+            return {**attributes(), "_held_out_rows": held_out_rows}
+
         context = self._init_callback_context(max_subtasks=plan.max_epochs)
         task_arguments = {"estimator": self, "X": X, "y": y}
         context.call_on_fit_task_begin(**task_arguments)
-        self._follow(training, history, context, task_arguments, attributes)
+        self._follow(training, history, context, task_arguments, watched)
         vars(self).update(attributes())
-        context.call_on_fit_task_end(**task_arguments, reconstruction_attributes={})
+        context.call_on_fit_task_end(
+            **task_arguments,
+            reconstruction_attributes={"_held_out_rows": held_out_rows},
+        )
         # To the caller of `fit`, past `fit` itself and what it is wrapped in.
         warn_of_collapse(self, array, rows, stacklevel=5)
 

@@ -6,10 +6,19 @@ polars are imported only to give frames back.
 """
 
 import numpy as np
+from scipy.sparse import issparse
 
 from skvae.labels import columns_of
 
-__all__ = ["append", "column_labels", "describe", "fill", "holds_numbers", "restore"]
+__all__ = [
+    "append",
+    "column_labels",
+    "describe",
+    "fill",
+    "holds_numbers",
+    "restore",
+    "taken",
+]
 
 
 def describe(X):
@@ -181,6 +190,17 @@ def append(X, names, columns):
 def column_labels(layout, n_features):
     """What the columns are called: their labels, or their numbers."""
     return layout.get("columns", list(range(n_features)))
+
+
+def taken(X, rows):
+    """Some rows of X, by an array of their positions, in its container."""
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    if hasattr(X, "columns"):
+        return X[rows.tolist()]
+    if issparse(X):
+        return X.tocsr()[rows]
+    return np.asarray(X)[rows]
 
 
 def _container(X):

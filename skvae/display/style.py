@@ -5,7 +5,8 @@ from numbers import Integral, Number
 import numpy as np
 from scipy.sparse import issparse
 
-from skvae.labels import is_hole
+from skvae.frames import taken
+from skvae.labels import is_hole, to_numbers
 
 __all__ = [
     "BLACK",
@@ -16,6 +17,8 @@ __all__ = [
     "VERMILLION",
     "cells",
     "column_name",
+    "numbers",
+    "positions",
     "pyplot",
     "row_labels",
     "shortened",
@@ -61,17 +64,6 @@ def pyplot(display):
     return pyplot
 
 
-def taken(X, rows):
-    """Some rows of X, in its container."""
-    if hasattr(X, "iloc"):
-        return X.iloc[rows]
-    if hasattr(X, "columns"):
-        return X[rows.tolist()]
-    if issparse(X):
-        return X.tocsr()[rows]
-    return np.asarray(X)[rows]
-
-
 def cells(X):
     """Rows as they were given, an object array."""
     if hasattr(X, "iloc"):
@@ -85,6 +77,55 @@ def cells(X):
     for i, row in enumerate(taken):
         cells[i] = row
     return cells
+
+
+def numbers(X, layout):
+    """A table as numbers, float64: NaN for holes, levels of labels by their places.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+    layout : dict
+        From `frames.describe`, of a table of the same columns.
+    """
+    if issparse(X):
+        return X.toarray().astype(np.float64)
+    X = X if hasattr(X, "columns") else np.asarray(X)
+    if layout["levels"] or hasattr(X, "columns") or X.dtype.kind not in "buif":
+        return to_numbers(X, layout["levels"], "missing")
+    return X.astype(np.float64)
+
+
+def positions(rows, n_samples):
+    """The rows that are asked for, checked, as an array of whole numbers.
+
+    Raises
+    ------
+    TypeError
+        If rows are not whole numbers.
+    ValueError
+        If there are none, or X of so many samples has no such row.
+    """
+    places = np.atleast_1d(np.asarray(rows))
+    if places.dtype == bool:
+        raise TypeError(
+            "rows holds True or False: give positions, such as numpy.flatnonzero(rows)."
+        )
+    if places.ndim != 1 or not len(places):
+        raise ValueError(
+            f"rows must be an int or a sequence of at least one, got {rows!r}."
+        )
+    if places.dtype.kind not in "iu":
+        raise TypeError(
+            f"rows must be whole numbers, the positions of rows, got {rows!r}."
+        )
+    outside = places[(places < 0) | (places >= n_samples)]
+    if len(outside):
+        raise ValueError(
+            f"rows holds {outside[0]}, but X has {n_samples} rows, whose positions, "
+            f"whatever the index, run from 0 to {n_samples - 1}."
+        )
+    return places
 
 
 def row_labels(X, rows):

@@ -1,0 +1,290 @@
+"""Callbacks that watch a fit by rows it does not train on: a monitor, and a pruner.
+
+They are set by `set_callbacks`, also on an estimator within a pipeline or a search,
+whose clones share them. `sklearn.callback.ProgressBar` is set on the outermost one.
+"""
+
+from sklearn.callback import ScoringMonitor
+
+from skvae.frames import taken
+
+__all__ = ["LogLikelihoodMonitor", "OptunaPruning"]
+
+
+class LogLikelihoodMonitor(ScoringMonitor):
+    """Log the held-out log-likelihood of a model at each epoch of its fit.
+
+    Scikit-learn's `ScoringMonitor` scores the rows of training, and none where there is
+    no y. This one scores rows that are not trained on, by `score`: mean log p(x), in
+    nats per row and in the units of the X that the estimator is given.
+
+    Each epoch takes the time of summing up the model and of scoring these rows; of a
+    detector, of scoring all rows.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or data frame of shape (n_samples, n_features) or \
+            None, default=None
+        Rows to score, as the estimator itself would be given them: of a pipeline, after
+        its other steps. None: those that the fit holds out for early stopping.
+
+    See Also
+    --------
+    OptunaPruning : Stops fits that do worse than others.
+    LossCurveDisplay : The course of a fit, afterwards and without a callback.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAETransformer
+    >>> from skvae.callbacks import LogLikelihoodMonitor
+    >>> monitor = LogLikelihoodMonitor()
+    >>> vae = VAETransformer(2, max_iter=3, random_state=0).set_callbacks(monitor)
+    >>> _ = vae.fit(load_iris().data)
+    >>> [row["task_name"] for row in monitor.get_logs().data]
+    ['fit', 'epoch', 'epoch', 'epoch']
+    >>> bool(monitor.get_logs().data[-1]["log_likelihood"] < 0)
+    True
+    """
+
+    def __init__(self, X=None):
+        super().__init__(scoring=_log_likelihood)
+        self.X = X
+
+    def setup(self, estimator, context):
+        """Called by the estimator as its fit begins.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no log-likelihood.
+        """
+        _check_has_likelihood(self, estimator)
+        super().setup(estimator, context)
+
+    def on_fit_task_end(
+        self, estimator, context, *, X=None, y=None, fitted_estimator=None
+    ):
+        """Called by the estimator at the end of each epoch, and of the fit.
+
+        Raises
+        ------
+        ValueError
+            If there are no rows to score.
+        """
+        rows = _rows_to_score(self, X, fitted_estimator)
+        # The base scores nothing without a y, which is of no matter here.
+        super().on_fit_task_end(
+            estimator, context, X=rows, y=(), fitted_estimator=fitted_estimator
+        )
+
+
+class OptunaPruning:
+    """Stop fits early whose held-out log-likelihood Optuna's pruner finds too low.
+
+    At the end of each epoch `score` of rows that are not trained on is reported: mean
+    log p(x), in nats per row. Given a trial, within an objective of
+    ``study.optimize``, a fit that is to be pruned is ended by ``optuna.TrialPruned``,
+    as Optuna expects it; the estimator is left as it was. Given a study, every fit is
+    a trial of its own, and one that is to be pruned ends as if by early stopping: so a
+    `GridSearchCV` goes on with the model as it is by then, and its score. The last fit
+    of a search, of the best parameters on all rows, is left alone.
+
+    Parameters
+    ----------
+    trial : optuna.trial.Trial or optuna.study.Study
+        To compare with. The study's direction must be "maximize".
+    X : array-like, sparse matrix or data frame of shape (n_samples, n_features) or \
+            None, default=None
+        Rows to score, as the estimator itself would be given them: of a pipeline, after
+        its other steps. None: those that the fit holds out for early stopping.
+
+    See Also
+    --------
+    LogLikelihoodMonitor : Logs the same numbers, and stops nothing.
+
+    Notes
+    -----
+    Log-likelihoods compare between fits that see X in the same units: search over
+    scalers in other ways.
+
+    Of a trial with several fits, such as `cross_val_score` in the objective, the steps
+    of each begin after all epochs that those before might have had; give it
+    ``error_score="raise"``, so that scikit-learn does not hold the pruning for a
+    failure of one fold.
+
+    Fits in other processes (``n_jobs=2``) share a study by its storage: one in memory
+    cannot be shared, and is refused there. Threads share any.
+
+    References
+    ----------
+    T. Akiba et al., "Optuna: A Next-generation Hyperparameter Optimization Framework",
+    KDD 2019, section 3.2.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skvae import VAETransformer
+    >>> from skvae.callbacks import OptunaPruning
+    >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+    >>> study = optuna.create_study(
+    ...     direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=2)
+    ... )
+    >>> vae = VAETransformer(2, max_iter=20, random_state=0)
+    >>> _ = vae.set_callbacks(OptunaPruning(study))
+    >>> grid = {"learning_rate": [5e-3, 1e-5]}
+    >>> search = GridSearchCV(vae, grid, cv=2).fit(load_iris().data)
+    >>> [trial.state.name for trial in study.trials]
+    ['COMPLETE', 'COMPLETE', 'PRUNED', 'PRUNED']
+    """
+
+    def __init__(self, trial, X=None):
+        self.trial = trial
+        self.X = X
+        self._fits = {}
+        self._n_steps_before = 0
+        self._is_elsewhere = False
+
+    def setup(self, estimator, context):
+        """Called by the estimator as its fit begins.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no log-likelihood.
+        ValueError
+            If the study minimises, or is one in the memory of another process.
+        """
+        _check_has_likelihood(self, estimator)
+        if _is_refit(context):
+            return
+        study = self.trial if self._asks else self.trial.study
+        if study.direction.name != "MAXIMIZE":
+            raise ValueError(
+                "OptunaPruning reports log-likelihoods, of which the higher are "
+                'better: create the study with direction="maximize".'
+            )
+        if self._is_elsewhere and type(study._storage).__name__ == "InMemoryStorage":
+            raise ValueError(
+                "OptunaPruning is in another process than its study, which is in "
+                "memory, so that nothing would be compared. Search with n_jobs=1 or in "
+                "threads, or create the study with storage=JournalStorage(...)."
+            )
+        trial = self.trial.ask() if self._asks else self.trial
+        self._fits[estimator] = _Fit(trial, self._n_steps_before)
+
+    def teardown(self, estimator, context):
+        """Called by the estimator as its fit has ended, or failed."""
+        fit = self._fits.pop(estimator, None)
+        if fit is None:
+            return
+        if self._asks:
+            fit.tell(self.trial)
+        else:
+            self._n_steps_before += context.max_subtasks
+
+    def on_fit_task_begin(self, estimator, context):
+        """Called by the estimator at the start of each epoch, and of the fit."""
+
+    def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
+        """Called by the estimator at the end of each epoch, and of the fit.
+
+        Returns
+        -------
+        stop : bool
+            Whether the fit is to end.
+
+        Raises
+        ------
+        ValueError
+            If there are no rows to score.
+        optuna.TrialPruned
+            If a trial was given, and is to be pruned.
+        """
+        fit = self._fits.get(estimator)
+        if fit is None:
+            return False
+        if context.task_name != "epoch":
+            fit.has_ended = True
+            return False
+        rows = _rows_to_score(self, X, fitted_estimator)
+        fit.report(float(fitted_estimator.score(rows)), context.task_id + 1)
+        if fit.is_pruned and not self._asks:
+            from optuna import TrialPruned
+
+            raise TrialPruned(f"after epoch {context.task_id + 1}")
+        return fit.is_pruned
+
+    @property
+    def _asks(self):
+        """Whether it has a study, to be asked for a trial for each fit."""
+        return hasattr(self.trial, "ask")
+
+    def __getstate__(self):
+        return {**vars(self), "_fits": {}, "_is_elsewhere": True}
+
+
+class _Fit:
+    """A fit, and the trial that stands for it."""
+
+    def __init__(self, trial, n_steps_before):
+        self._trial = trial
+        self._n_steps_before = n_steps_before
+        self._score = None
+        self.is_pruned = False
+        self.has_ended = False
+
+    def report(self, score, epoch):
+        self._score = score
+        self._trial.report(score, self._n_steps_before + epoch)
+        self.is_pruned = self._trial.should_prune()
+
+    def tell(self, study):
+        """Close the trial in a study that was asked for it."""
+        from optuna.trial import TrialState
+
+        if self.is_pruned:
+            study.tell(self._trial, state=TrialState.PRUNED)
+        elif self.has_ended:
+            study.tell(self._trial, self._score)
+        else:
+            study.tell(self._trial, state=TrialState.FAIL)
+
+
+def _log_likelihood(estimator, X, y):
+    """A scorer, as `ScoringMonitor` takes it."""
+    return {"log_likelihood": estimator.score(X)}
+
+
+def _check_has_likelihood(callback, estimator):
+    if not hasattr(estimator, "score_samples"):
+        raise TypeError(
+            f"{type(callback).__name__} scores by log p(x), which "
+            f"{type(estimator).__name__} does not have: set it on a VAETransformer or "
+            "VAEOutlierDetector, also where that is a step of a pipeline."
+        )
+
+
+def _rows_to_score(callback, X, fitted_estimator):
+    if callback.X is not None:
+        return callback.X
+    held_out = fitted_estimator._held_out_rows
+    if not len(held_out):
+        name = type(callback).__name__
+        raise ValueError(
+            f"{name} has no rows to score, since this fit holds none out. Set "
+            f"early_stopping=True, or give it rows: {name}(X=...)."
+        )
+    return taken(X, held_out)
+
+
+def _is_refit(context):
+    """Whether a fit is the last one of a search, of the best parameters."""
+    while context is not None:
+        names = context.task_name, context.source_task_name
+        if "refit-with-best-params" in names:
+            return True
+        context = context.parent
+    return False
