@@ -5,9 +5,12 @@ that. None of them holds the learning rate, which is the estimator's.
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import torch
 
 from skvae.core import optimizer
 from skvae.settings import Settings
@@ -30,9 +33,14 @@ class Optimizer(Settings):
     """
 
     #: The update rule, which takes the settings as keywords.
-    _rule: ClassVar[type]
+    _rule: ClassVar[type[Any]]
 
-    def start(self, shape, device, state=None):
+    def start(
+        self,
+        shape: tuple[int, ...],
+        device: torch.device,
+        state: Mapping[str, Any] | None = None,
+    ) -> optimizer.Rule:
         """The update rule itself, with what it remembers.
 
         Parameters
@@ -103,9 +111,9 @@ class Adam(Optimizer):
     beta_2: float = 0.999
     epsilon: float = 1e-8
 
-    _rule: ClassVar[type] = optimizer.Adam
+    _rule: ClassVar[type[Any]] = optimizer.Adam
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_not_negative(self, "weight_decay")
         _check_share(self, "beta_1")
         _check_share(self, "beta_2")
@@ -157,9 +165,9 @@ class SGD(Optimizer):
     nesterov: bool = False
     weight_decay: float = 0.0
 
-    _rule: ClassVar[type] = optimizer.SGD
+    _rule: ClassVar[type[Any]] = optimizer.SGD
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_share(self, "momentum")
         _check_not_negative(self, "weight_decay")
         if not isinstance(self.nesterov, bool):
@@ -207,26 +215,28 @@ class Adagrad(Optimizer):
     epsilon: float = 1e-10
     weight_decay: float = 0.0
 
-    _rule: ClassVar[type] = optimizer.Adagrad
+    _rule: ClassVar[type[Any]] = optimizer.Adagrad
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive(self, "epsilon")
         _check_not_negative(self, "weight_decay")
 
 
-def _check_not_negative(settings, name):
+def _check_not_negative(settings: Optimizer, name: str) -> None:
     _check(settings, name, lambda value: 0 <= value < math.inf, "from 0 on")
 
 
-def _check_positive(settings, name):
+def _check_positive(settings: Optimizer, name: str) -> None:
     _check(settings, name, lambda value: 0 < value < math.inf, "above 0")
 
 
-def _check_share(settings, name):
+def _check_share(settings: Optimizer, name: str) -> None:
     _check(settings, name, lambda value: 0 <= value < 1, "from 0 to below 1")
 
 
-def _check(settings, name, holds, expected):
+def _check(
+    settings: Optimizer, name: str, holds: Callable[[Any], bool], expected: str
+) -> None:
     value = getattr(settings, name)
     if not (isinstance(value, Real) and holds(value)):
         raise ValueError(
@@ -236,4 +246,4 @@ def _check(settings, name, holds, expected):
 
 
 #: What a name may stand for.
-FAMILIES = {"adam": Adam, "sgd": SGD, "adagrad": Adagrad}
+FAMILIES: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD, "adagrad": Adagrad}

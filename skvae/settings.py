@@ -5,15 +5,24 @@ dataclass. It holds no weights, compares by value, and can be cloned and searche
 over as scikit-learn parameters are. A name stands for the object with its defaults.
 """
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import Field, fields
+from typing import Any, ClassVar, NoReturn, TypeAlias, TypeVar
 
-__all__ = ["Settings", "from_state", "resolve", "to_state"]
+__all__ = ["Settings", "Shapes", "from_state", "resolve", "to_state"]
+
+#: Names and shapes of the weights that one of the places needs.
+Shapes: TypeAlias = dict[str, tuple[int, ...]]
+Family = TypeVar("Family", bound="Settings")
 
 
 class Settings:
     """Base of the frozen settings dataclasses."""
 
-    def get_params(self, deep=True):
+    #: Subclasses are dataclasses, and `fields` may read them.
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Settings by name, as scikit-learn's ``clone`` reads them.
 
         Parameters
@@ -28,7 +37,7 @@ class Settings:
         """
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> NoReturn:
         """Refuse: settings are frozen.
 
         Raises
@@ -43,12 +52,14 @@ class Settings:
         )
 
 
-def resolve(value, families):
+def resolve(value: str | Family, families: Mapping[str, type[Family]]) -> Family:
     """The settings object that a name stands for; an object is returned as it is."""
     return families[value]() if isinstance(value, str) else value
 
 
-def to_state(settings, families):
+def to_state(
+    settings: Family, families: Mapping[str, type[Family]]
+) -> dict[str, Any] | Family:
     """Built-in settings as plain data, a user's own object as it is."""
     for name, family in families.items():
         if type(settings) is family:
@@ -56,7 +67,9 @@ def to_state(settings, families):
     return settings
 
 
-def from_state(state, families):
+def from_state(
+    state: dict[str, Any] | Family, families: Mapping[str, type[Family]]
+) -> Family:
     """Inverse of `to_state`."""
     if isinstance(state, dict):
         return families[state["name"]](**state["params"])

@@ -8,6 +8,10 @@ each of the decoder, until the information of the code about the row grows no mo
 import math
 
 import torch
+from torch import Tensor
+
+from skvae.core.model import Model, Weights
+from skvae.core.rows import Batch
 
 __all__ = ["Pace", "mutual_information"]
 
@@ -47,7 +51,7 @@ class Pace:
     Autoencoders", ICLR 2019, algorithm 1.
     """
 
-    def __init__(self, model, flat, n_encoder_steps):
+    def __init__(self, model: Model, flat: Tensor, n_encoder_steps: int) -> None:
         self.is_over = n_encoder_steps == 1
         if self.is_over:
             return
@@ -56,23 +60,30 @@ class Pace:
         self._weights = [model.views(member) for member in members]
         self._of_encoder = _encoder_mask(model, flat)
         self._n_encoder_steps = n_encoder_steps
-        self._rows, self._n_rows = [], 0
+        self._rows: list[tuple[Tensor, Tensor]] = []
+        self._n_rows = 0
         self._best, self._n_looks = -math.inf, 0
         self._n_steps, self._n_decoder_steps = 0, 0
         self._begin_turn()
 
-    def _begin_turn(self):
+    def _begin_turn(self) -> None:
         self._n_steps_of_turn, self._window, self._last = 0, 0.0, math.inf
         self._encoder_is_done = False
 
-    def settle(self, moving, before, loss, batch):
+    def settle(
+        self,
+        moving: Tensor,
+        before: Tensor,
+        loss: float | Tensor,
+        batch: Batch,
+    ) -> None:
         """Put back, in place, the weights whose turn it is not.
 
         Parameters
         ----------
         moving, before : Tensor of the shape of `flat`
             The weights after the step of the optimiser, and before.
-        loss : Tensor
+        loss : float or Tensor
             Of the batch.
         batch : tuple
             Inputs, targets, observed and noise.
@@ -87,13 +98,13 @@ class Pace:
             self._follow(float(loss))
         self.is_over |= self._n_steps >= _MOST_STEPS
 
-    def _end_turn(self):
+    def _end_turn(self) -> None:
         self._n_decoder_steps += 1
         if self._n_decoder_steps % _DECODER_STEPS_PER_LOOK == 0:
             self._look()
         self._begin_turn()
 
-    def _follow(self, loss):
+    def _follow(self, loss: float) -> None:
         """Take note of the encoder's loss: has it fallen since the last window?"""
         self._n_steps_of_turn += 1
         self._window += loss / _STEPS_PER_WINDOW
@@ -102,7 +113,7 @@ class Pace:
             self._window, self._last = 0.0, self._window
         self._encoder_is_done |= self._n_steps_of_turn >= self._n_encoder_steps
 
-    def _remember(self, batch):
+    def _remember(self, batch: Batch) -> None:
         """Keep the first rows: the information is always judged by the same ones."""
         if self._n_rows >= _ROWS:
             return
@@ -112,7 +123,7 @@ class Pace:
         self._rows.append((inputs.clone(), noise.clone()))
         self._n_rows += inputs.shape[-2]
 
-    def _look(self):
+    def _look(self) -> None:
         inputs, noise = (
             torch.cat(parts, -2) for parts in zip(*self._rows, strict=True)
         )
@@ -128,7 +139,9 @@ class Pace:
         self.is_over = self._n_looks >= _PATIENCE
 
 
-def mutual_information(model, weights, inputs, noise):
+def mutual_information(
+    model: Model, weights: Weights, inputs: Tensor, noise: Tensor
+) -> float:
     """I(x; z) under the encoder, in nats, log(n_rows) at most.
 
     The mean of log q(z|x) - log q(z), q(z) being the mean posterior of these rows.
@@ -152,7 +165,7 @@ def mutual_information(model, weights, inputs, noise):
         return float((shares.exp() * log_ratio).sum(0).mean())
 
 
-def _encoder_mask(model, flat):
+def _encoder_mask(model: Model, flat: Tensor) -> Tensor:
     """Which of the weights make the code of a row."""
     mask = torch.zeros(flat.shape, dtype=torch.bool, device=flat.device)
     views = model.views(mask)

@@ -6,12 +6,17 @@ hand-written passes are written in what both have under one name, as ``xp``: Num
 the CPU, torch on other devices. `benchmarks/speed.py` measures what that gains.
 """
 
+from collections.abc import Callable, Mapping
 from functools import wraps
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 __all__ = [
+    "Array",
+    "ValueAndGradient",
     "as_array",
     "as_tensor",
     "column_sums",
@@ -23,48 +28,54 @@ __all__ = [
     "tanh",
 ]
 
+#: What a function for both libraries is given, and gives: all of one kind.
+Array = TypeVar("Array", np.ndarray, Tensor)
+#: Of a likelihood: log-probabilities of rows, then gradients with respect to locations,
+#: others and own weights.
+ValueAndGradient: TypeAlias = tuple[Array, Array, Array, dict[str, Array]]
 
-def namespace(array):
+
+def namespace(array: np.ndarray | Tensor) -> Any:
     """The module that the functions of an array, or of a tensor, are in."""
     return np if isinstance(array, np.ndarray) else torch
 
 
-def as_array(tensor):
+def as_array(tensor: Tensor) -> Any:
     """A tensor without gradients as an array of the same memory, if on the CPU."""
     return tensor.numpy() if tensor.device.type == "cpu" else tensor
 
 
-def as_tensor(array):
+def as_tensor(array: np.ndarray | Tensor) -> Tensor:
     """Inverse of `as_array`; what is a tensor remains itself."""
     return torch.from_numpy(array) if isinstance(array, np.ndarray) else array
 
 
-def row_sums(x):
+def row_sums(x: Array) -> Array:
     """Sums over the last dimension, as a product: many times as fast as NumPy's sum."""
     return x @ _ones(x, x.shape[-1])
 
 
-def column_sums(x):
+def column_sums(x: Array) -> Array:
     """Sums over rows, the last dimension but one, likewise."""
     return _ones(x, x.shape[-2]) @ x
 
 
-def _ones(x, n):
-    if namespace(x) is np:
+def _ones(x: Array, n: int) -> Array:
+    if isinstance(x, np.ndarray):
         return np.ones(n, x.dtype)
     return x.new_ones(n)
 
 
-def tanh(x):
+def tanh(x: Array) -> Array:
     """Of an array or a tensor: torch's takes many times as long on some processors."""
-    if namespace(x) is np:
+    if isinstance(x, np.ndarray):
         return np.tanh(x)
     if x.requires_grad or x.device.type != "cpu":
         return torch.tanh(x)
     return torch.from_numpy(np.tanh(x.numpy()))
 
 
-def sigmoid(x):
+def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), of an array or a tensor."""
     value = tanh(x / 2)
     value += 1
@@ -72,18 +83,33 @@ def sigmoid(x):
     return value
 
 
-def softplus(x):
+def softplus(x: Array) -> Array:
     """log(1 + exp(x)), of an array or a tensor, for any finite x."""
     xp = namespace(x)
     distance = abs(x)
     return (x + distance) / 2 + xp.log1p(xp.exp(-distance))
 
 
-def on_tensors(value_and_gradient):
+def on_tensors(
+    value_and_gradient: Callable[
+        [Any, Tensor, Tensor, Mapping[str, Tensor], Tensor, Tensor | None],
+        ValueAndGradient[Tensor],
+    ],
+) -> Callable[
+    [Any, Array, Array, Mapping[str, Array], Array, Array | None],
+    ValueAndGradient[Array],
+]:
     """Let a likelihood's method of this name, written in torch, take arrays too."""
 
     @wraps(value_and_gradient)
-    def wrapper(self, locations, others, own, targets, observed):
+    def wrapper(
+        self: Any,
+        locations: Any,
+        others: Any,
+        own: Mapping[str, Any],
+        targets: Any,
+        observed: Any,
+    ) -> Any:
         log_prob, d_locations, d_others, d_own = value_and_gradient(
             self,
             as_tensor(locations),

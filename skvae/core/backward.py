@@ -7,29 +7,40 @@ autograd. Without this file results would be the same, and fits slower.
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias, cast
 
 import torch
+from torch import Tensor
 
 from skvae import objectives, posteriors, priors
-from skvae.core.arrays import as_array, as_tensor, namespace
-from skvae.core.model import own_of_members
+from skvae.core.arrays import Array, as_array, as_tensor, namespace
+from skvae.core.model import Model, own_of_members
 from skvae.core.passes import Pass
 from skvae.networks import Perceptron
 
-__all__ = ["Backward", "covers"]
+__all__ = ["Backward", "Means", "covers"]
+
+#: Per row of a batch: the loss, E_q[log p(x|z)] and KL(q(z|x) || p(z)); numbers, or
+#: tensors without dimensions.
+Means: TypeAlias = tuple[Any, Any, Any]
 
 #: Objectives whose loss is the evidence lower bound; they differ in how they train.
 _BOUNDS = (objectives.ELBO, objectives.CyclicalWarmup, objectives.Aggressive)
 
 
-def covers(model, objective):
+def covers(model: Model, objective: objectives.Objective) -> bool:
     """Whether the gradient of this model's objective is written out here."""
     own = model.likelihood.own_shapes(model.n_features)
     return (
         # The importance weights scale the gradient of each row; that of the
         # likelihood's own weights is summed over rows before they are known.
         (
-            (type(objective) in _BOUNDS and objective.divergence == "closed")
+            (
+                isinstance(objective, objectives.ELBO)
+                and type(objective) in _BOUNDS
+                and objective.divergence == "closed"
+            )
             or (
                 type(objective) is objectives.IWAE
                 and not objective.doubly_reparameterized
@@ -57,7 +68,9 @@ class Backward:
         it were alone.
     """
 
-    def __init__(self, model, objective, flat):
+    def __init__(
+        self, model: Model, objective: objectives.Objective, flat: Tensor
+    ) -> None:
         self._model = model
         self._is_ensemble = flat.ndim == 2
         self._average = _iwae if type(objective) is objectives.IWAE else _elbo
@@ -72,14 +85,21 @@ class Backward:
             name: as_array(gradient)
             for name, gradient in gradients["likelihood"].items()
         }
-        self._passes = {}
+        self._passes: dict[tuple[int, int], tuple[Pass, Pass]] = {}
 
-    def __call__(self, beta, inputs, targets, observed, noise):
+    def __call__(
+        self,
+        beta: float,
+        inputs: Tensor,
+        targets: Tensor,
+        observed: Tensor | None,
+        noise: Tensor,
+    ) -> tuple[Means, Tensor]:
         """Means over rows, and the gradient of the first of them.
 
         Returns
         -------
-        means : tuple of float
+        means : tuple of float or Tensor
             The loss, E_q[log p(x|z)] and KL(q(z|x) || p(z)).
         gradient : Tensor
             Like `flat`; the next call overwrites it.
@@ -91,19 +111,30 @@ class Backward:
         means = self._run(*passes, beta, inputs, targets, observed, noise)
         return means, self._gradient
 
-    def _new_passes(self, n_draws, n_rows):
+    def _new_passes(self, n_draws: int, n_rows: int) -> tuple[Pass, Pass]:
         """Encoder and decoder with buffers for batches of this size."""
         model = self._model
-        return [
-            Pass(network, self._parts[part], n, self._of_parts[part])
+        encoder, decoder = (
+            Pass(cast(Perceptron, network), self._parts[part], n, self._of_parts[part])
             for network, part, n in (
                 (model.encoder, "encoder", n_rows),
                 (model.decoder, "decoder", n_draws * n_rows),
             )
-        ]
+        )
+        return encoder, decoder
 
-    def _run(self, encoder, decoder, beta, inputs, targets, observed, noise):
-        reader, posterior = self._model.reader, self._model.posterior
+    def _run(
+        self,
+        encoder: Pass,
+        decoder: Pass,
+        beta: float,
+        inputs: Tensor,
+        targets: Any,
+        observed: Any,
+        noise: Any,
+    ) -> Means:
+        reader = self._model.reader
+        posterior = cast(posteriors.Gaussian, self._model.posterior)
         n_draws, noise = len(noise), as_array(noise)
         rows = as_array(reader(self._reader, inputs))
         mean, squashed, log_scale = posterior.unpack(*encoder.forward(rows))
@@ -140,7 +171,14 @@ class Backward:
             reader.backward(self._d_reader, inputs, as_tensor(d_rows))
         return means
 
-    def _write(self, decoder, share, d_locations, d_others, d_own):
+    def _write(
+        self,
+        decoder: Pass,
+        share: Any,
+        d_locations: Array,
+        d_others: Array,
+        d_own: Mapping[str, Array],
+    ) -> None:
         """The gradients of the decoder's outputs, and those of the likelihood."""
         xp = namespace(d_locations)
         xp.multiply(d_locations, share, out=decoder.d_locations)
@@ -150,33 +188,41 @@ class Backward:
             place = self._d_own[name]
             xp.multiply(gradient.reshape(place.shape), share, out=place)
 
-    def _as_rows(self, z):
+    def _as_rows(self, z: Array) -> Array:
         """(n_draws, ..., n_rows, .) as rows of a network: all draws one after other."""
         if self._is_ensemble:
             z = z.swapaxes(0, 1)
             return z.reshape(len(z), -1, z.shape[-1])
         return z.reshape(-1, z.shape[-1])
 
-    def _by_draw(self, rows, n_draws):
+    def _by_draw(self, rows: Array, n_draws: int) -> Array:
         """Inverse of `_as_rows`."""
         if not self._is_ensemble:
             return rows.reshape(n_draws, -1, *rows.shape[1:])
         rows = rows.reshape(len(rows), n_draws, -1, *rows.shape[2:])
         return rows.swapaxes(0, 1)
 
-    def _repeated(self, rows, n_draws):
+    def _repeated(self, rows: Array, n_draws: int) -> Array:
         if n_draws == 1:
             return rows
         spread = namespace(rows).broadcast_to(rows, (n_draws, *rows.shape))
         return self._as_rows(spread)
 
 
-def _total(by_draw):
+def _total(by_draw: Array) -> Array:
     """The sum over draws."""
     return by_draw[0] if len(by_draw) == 1 else by_draw.sum(0)
 
 
-def _elbo(beta, log_prob, mean, log_scale, scale, noise, z):
+def _elbo(
+    beta: float,
+    log_prob: Array,
+    mean: Array,
+    log_scale: Array,
+    scale: Array,
+    noise: Array,
+    z: Array,
+) -> tuple[Means, Any, Any, Any, Any]:
     """Means and gradients of the evidence lower bound, its divergence closed."""
     n_rows = mean.shape[-2]
     n_codes = math.prod(mean.shape[:-1])
@@ -191,7 +237,15 @@ def _elbo(beta, log_prob, mean, log_scale, scale, noise, z):
     return means, share, None, beta / n_rows, variance
 
 
-def _iwae(beta, log_prob, mean, log_scale, scale, noise, z):
+def _iwae(
+    beta: float,
+    log_prob: Array,
+    mean: Array,
+    log_scale: Array,
+    scale: Array,
+    noise: Array,
+    z: Array,
+) -> tuple[Means, Any, Any, Any, Any]:
     """Means and gradients of the importance-weighted bound."""
     n_draws, n_rows = len(log_prob), log_prob.shape[-1]
     # The constants of the two normal densities cancel.
@@ -209,7 +263,7 @@ def _iwae(beta, log_prob, mean, log_scale, scale, noise, z):
     return means, share, dz, 0.0, -beta / n_rows
 
 
-def _kl(mean, variance, log_scale):
+def _kl(mean: Array, variance: Array, log_scale: Array) -> Any:
     """Divergence of normal codes from N(0, I), summed over rows."""
     twice = mean * mean
     twice += variance

@@ -11,7 +11,7 @@ __all__ = ["class_means"]
 _N_STARTS = 5
 
 
-def class_means(X, n_classes, seed):
+def class_means(X: np.ndarray, n_classes: int, seed: int) -> FactorModel:
     """k-means as a model of indicators: x = mean + z @ loadings + noise.
 
     Parameters
@@ -42,7 +42,9 @@ def class_means(X, n_classes, seed):
     return FactorModel(mean, means, squares / len(X))
 
 
-def _k_means(X, distinct, n_classes, rng):
+def _k_means(
+    X: np.ndarray, distinct: np.ndarray, n_classes: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Means of classes, and sums of squares around them by column."""
     chosen = rng.permutation(distinct)
     if len(chosen) > n_classes:

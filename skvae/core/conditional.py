@@ -8,8 +8,14 @@ right. Codes that are classes are all gone through.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Protocol, Self
 
 import torch
+from torch import Tensor
+
+from skvae.core.model import Model, Weights
+from skvae.core.rows import Rows
 
 __all__ = ["conditional_codes"]
 
@@ -24,7 +30,23 @@ _WIDENING = 1.5
 _DRAWS_AT_ONCE = 1_024
 
 
-def conditional_codes(model, weights, row, n_samples, generator):
+class _Part(Protocol):
+    """A part of the mixture that draws come from, as priors are."""
+
+    def sample(
+        self, n_samples: int, n_components: int, generator: torch.Generator
+    ) -> Tensor: ...
+
+    def log_prob(self, z: Tensor) -> Tensor: ...
+
+
+def conditional_codes(
+    model: Model,
+    weights: Weights,
+    row: Rows,
+    n_samples: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, float]:
     """Codes drawn from the posterior of one row, by importance resampling.
 
     Parameters
@@ -60,16 +82,19 @@ def conditional_codes(model, weights, row, n_samples, generator):
         return z[index], float(1 / share.square().sum())
 
 
-def _every_class(model, weights, row):
+def _every_class(model: Model, weights: Weights, row: Rows) -> tuple[Tensor, Tensor]:
     """All codes, and their log joint probabilities with the row."""
     z = torch.eye(model.n_components, dtype=row[0].dtype, device=row[0].device)
     return z, _log_joint(model, weights, row, z)
 
 
-def _drawn(model, weights, row, n_draws, generator):
+def _drawn(
+    model: Model, weights: Weights, row: Rows, n_draws: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Draws of the last round, and their log importance weights."""
     encoder = _Encoder(model, weights, row[0])
-    parts, shares = [model.prior_of(weights), encoder], _SHARES_WITHOUT
+    parts: list[_Part] = [model.prior_of(weights), encoder]
+    shares: tuple[float, ...] = _SHARES_WITHOUT
     is_real = model.posterior.support == "real"
     if is_real:
         parts, shares = [*parts, encoder], (0.5, 0.25, 0.25)
@@ -83,7 +108,7 @@ def _drawn(model, weights, row, n_draws, generator):
     return z, log_w
 
 
-def _log_joint(model, weights, row, z):
+def _log_joint(model: Model, weights: Weights, row: Rows, z: Tensor) -> Tensor:
     """log p(z) + log p(x_observed|z) of each draw."""
     _, targets, observed = row
     prior = model.prior_of(weights)
@@ -96,7 +121,13 @@ def _log_joint(model, weights, row, z):
     return torch.cat(parts)
 
 
-def _draws(parts, shares, n_draws, n_components, generator):
+def _draws(
+    parts: Sequence[_Part],
+    shares: Sequence[float],
+    n_draws: int,
+    n_components: int,
+    generator: torch.Generator,
+) -> Tensor:
     counts = [round(share * n_draws) for share in shares]
     return torch.cat(
         [
@@ -106,7 +137,7 @@ def _draws(parts, shares, n_draws, n_components, generator):
     )
 
 
-def _log_mixture(parts, shares, z):
+def _log_mixture(parts: Sequence[_Part], shares: Sequence[float], z: Tensor) -> Tensor:
     return torch.stack(
         [
             part.log_prob(z) + math.log(share)
@@ -118,27 +149,29 @@ def _log_mixture(parts, shares, z):
 class _Encoder:
     """The encoder's posterior of a single row."""
 
-    def __init__(self, model, weights, inputs):
+    def __init__(self, model: Model, weights: Weights, inputs: Tensor) -> None:
         self._codes = model.encode(weights, inputs)
         self._posterior = model.posterior
 
-    def sample(self, n_samples, n_components, generator):
+    def sample(
+        self, n_samples: int, n_components: int, generator: torch.Generator
+    ) -> Tensor:
         shape = n_samples, 1, self._posterior.n_noise(n_components)
         noise = self._posterior.noise(shape, generator).double()
         return self._codes.rsample(noise)[:, 0].double()
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         return self._codes.log_prob(z.unsqueeze(1))[:, 0]
 
 
 class _Normal:
     """A normal distribution with any covariance."""
 
-    def __init__(self, mean, factor):
+    def __init__(self, mean: Tensor, factor: Tensor) -> None:
         self._mean, self._factor = mean.double(), factor.double()
 
     @classmethod
-    def to(cls, z, share):
+    def to(cls, z: Tensor, share: Tensor) -> Self:
         """Fitted to weighted draws, and widened."""
         z, share = z.double(), share.double().unsqueeze(1)
         mean = (share * z).sum(0)
@@ -148,7 +181,9 @@ class _Normal:
         covariance += 1e-3 * torch.eye(len(mean), dtype=z.dtype, device=z.device)
         return cls(mean, torch.linalg.cholesky(covariance))
 
-    def sample(self, n_samples, n_components, generator):
+    def sample(
+        self, n_samples: int, n_components: int, generator: torch.Generator
+    ) -> Tensor:
         noise = torch.randn(
             (n_samples, n_components),
             generator=generator,
@@ -157,7 +192,7 @@ class _Normal:
         )
         return self._mean + noise @ self._factor.T
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         centered = (z.double() - self._mean).T
         standardized = torch.linalg.solve_triangular(
             self._factor, centered, upper=False

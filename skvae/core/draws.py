@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import torch
 from scipy.stats import qmc
+from torch import Tensor
 
 __all__ = ["shared_uniforms"]
 
@@ -12,7 +13,7 @@ _MARGIN = 2.0**-31
 
 
 @lru_cache(maxsize=32)
-def shared_uniforms(n_draws, n_components, scrambling=0):
+def shared_uniforms(n_draws: int, n_components: int, scrambling: int = 0) -> Tensor:
     """Quasi-random points in the open unit cube, the same in every call.
 
     Every row is scored with the same points, so that a score depends neither on the

@@ -9,10 +9,14 @@ import math
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from skvae.core.draws import shared_uniforms
-from skvae.core.rows import split
+from skvae.core.model import Model, Weights
+from skvae.core.rows import Rows, split
+from skvae.likelihoods.base import Columns
 from skvae.objectives import Terms
+from skvae.posteriors.base import Codes
 
 __all__ = [
     "Scores",
@@ -30,23 +34,25 @@ __all__ = [
 _TERMS_PER_PASS = 4096
 _OUTPUTS_PER_PASS = 1_000_000
 #: Of the draws for a row with holes, the share that does not trust the encoder.
-_DEFENSIVE_SHARE = 0.25
+DEFENSIVE_SHARE = 0.25
 
 
 class Scores(NamedTuple):
     """What rows are worth, one entry a row, and what of that their features are."""
 
-    total: torch.Tensor  # (n_rows,)
-    features: torch.Tensor | None  # E[log p(x_j|z)], (n_rows, n_features)
+    total: Tensor  # (n_rows,)
+    features: Tensor | None  # E[log p(x_j|z)], (n_rows, n_features)
 
 
-def codes(model, weights, inputs):
+def codes(model: Model, weights: Weights, inputs: Tensor) -> Codes:
     """Posterior of each row, without gradients."""
     with torch.no_grad():
         return model.encode(weights, inputs)
 
 
-def shared_noise(model, n_draws, like, scrambling=0):
+def shared_noise(
+    model: Model, n_draws: int, like: Tensor, scrambling: int = 0
+) -> Tensor:
     """Noise of shape (n_draws, 1, n_noise), the same for every row.
 
     As many draws as there are values, where codes are discrete.
@@ -59,13 +65,15 @@ def shared_noise(model, n_draws, like, scrambling=0):
 class Weighted(NamedTuple):
     """Codes drawn from the posterior, and how much each is worth."""
 
-    log_w: torch.Tensor  # log p(x|z) + log p(z) - log q(z|x), (n_draws, n_rows)
-    features: torch.Tensor  # log p(x_j|z), 0 for a hole, (n_draws, n_rows, n_features)
-    z: torch.Tensor  # (n_draws, n_rows, n_components)
-    columns: object  # p(x|z)
+    log_w: Tensor  # log p(x|z) + log p(z) - log q(z|x), (n_draws, n_rows)
+    features: Tensor  # log p(x_j|z), 0 for a hole, (n_draws, n_rows, n_features)
+    z: Tensor  # (n_draws, n_rows, n_components)
+    columns: Columns  # p(x|z)
 
 
-def log_weights(model, weights, rows, noise, defended=True):
+def log_weights(
+    model: Model, weights: Weights, rows: Rows, noise: Tensor, defended: bool = True
+) -> Weighted:
     """Log importance weights, and what they are made of.
 
     The mean of the log weights over draws is the evidence lower bound, their
@@ -104,7 +112,14 @@ def log_weights(model, weights, rows, noise, defended=True):
         return Weighted(features.sum(-1) + log_prior, features, z, columns)
 
 
-def _defended(posterior, standard, z, log_q, observed, noise):
+def _defended(
+    posterior: Codes,
+    standard: Codes,
+    z: Tensor,
+    log_q: Tensor,
+    observed: Tensor,
+    noise: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Draws for rows with holes, some from a standard code, and their density.
 
     The encoder may be surer of a row than what was observed of it allows. The share of
@@ -118,7 +133,7 @@ def _defended(posterior, standard, z, log_q, observed, noise):
     n_observed = observed.sum(-1)
     has_holes, empty = n_observed < observed.shape[-1], n_observed == 0
     n_draws = len(z)
-    n_defensive = round(_DEFENSIVE_SHARE * n_draws)
+    n_defensive = round(DEFENSIVE_SHARE * n_draws)
     defensive = torch.arange(n_draws, device=z.device) >= n_draws - n_defensive
     taken = (defensive.unsqueeze(1) & has_holes) | empty
     z = torch.where(taken.unsqueeze(-1), standard.rsample(noise), z)
@@ -130,14 +145,21 @@ def _defended(posterior, standard, z, log_q, observed, noise):
     return z, torch.where(has_holes, log_mixture, log_q)
 
 
-def rows_per_pass(model, n_draws):
+def rows_per_pass(model: Model, n_draws: int) -> int:
     """How many rows to take at a time."""
     widest = sum(model.likelihood.n_outputs(model.n_features))
     terms = min(_TERMS_PER_PASS, _OUTPUTS_PER_PASS // widest)
     return max(1, terms // n_draws)
 
 
-def score(model, weights, rows, n_draws, by_feature=False, defended=True):
+def score(
+    model: Model,
+    weights: Weights,
+    rows: Rows,
+    n_draws: int,
+    by_feature: bool = False,
+    defended: bool = True,
+) -> Scores:
     """Importance-weighted log-likelihood of rows.
 
     Parameters
@@ -173,7 +195,9 @@ def score(model, weights, rows, n_draws, by_feature=False, defended=True):
     )
 
 
-def without_each(model, weights, rows, n_draws):
+def without_each(
+    model: Model, weights: Weights, rows: Rows, n_draws: int
+) -> tuple[Tensor, Tensor]:
     """Log-likelihood of rows, and of each row without each of its cells.
 
     Both by draws from the encoder's posterior given the whole row.
@@ -194,7 +218,9 @@ def without_each(model, weights, rows, n_draws):
     return torch.cat(whole) - constant, torch.cat(without) - constant
 
 
-def bound(model, weights, rows, n_draws, with_code=True):
+def bound(
+    model: Model, weights: Weights, rows: Rows, n_draws: int, with_code: bool = True
+) -> Scores:
     """Evidence lower bound of rows, or its first term alone.
 
     Parameters
@@ -234,7 +260,7 @@ def bound(model, weights, rows, n_draws, with_code=True):
     return Scores(torch.cat(totals), torch.cat(by_columns))
 
 
-def expected(model, weights, rows, n_draws):
+def expected(model: Model, weights: Weights, rows: Rows, n_draws: int) -> Tensor:
     """Mean of p(x|z) under the importance-weighted posterior, (n_rows, n_means).
 
     References
@@ -250,7 +276,9 @@ def expected(model, weights, rows, n_draws):
     return torch.cat(means)
 
 
-def redrawn(model, weights, rows, n_draws, generator):
+def redrawn(
+    model: Model, weights: Weights, rows: Rows, n_draws: int, generator: torch.Generator
+) -> Tensor:
     """Codes drawn from p(z|x) by importance resampling, (n_rows, n_components)."""
     noise = shared_noise(model, n_draws, rows[0])
     drawn = []

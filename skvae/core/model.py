@@ -1,15 +1,30 @@
 """Three distributions and two networks, put together over one flat vector."""
 
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
+from torch import Tensor
 
 from skvae.core.passes import Forward
-from skvae.networks import Perceptron
+from skvae.core.reader import Reader
+from skvae.likelihoods import Blocks, Likelihood
+from skvae.likelihoods.base import Columns
+from skvae.networks import Network, NetworkFunction, Perceptron
 from skvae.objectives import Terms
-from skvae.priors import OfMembers
+from skvae.posteriors import Posterior
+from skvae.posteriors.base import Codes
+from skvae.priors import OfMembers, Prior
+from skvae.settings import Shapes
 
-__all__ = ["Model", "own_of_members", "rows_of_members"]
+if TYPE_CHECKING:  # which imports scipy.linalg
+    from skvae.core.ppca import FactorModel
+
+__all__ = ["Model", "Weights", "own_of_members", "rows_of_members"]
+
+#: By part of the model, then by name: see `Model.views`.
+Weights: TypeAlias = Mapping[str, Mapping[str, Tensor]]
 
 
 class Model:
@@ -32,26 +47,28 @@ class Model:
 
     def __init__(
         self,
-        reader,
-        n_features,
-        n_components,
+        reader: Reader,
+        n_features: int,
+        n_components: int,
         *,
-        network,
-        likelihood,
-        posterior,
-        prior,
-    ):
+        network: Network,
+        likelihood: Likelihood | Blocks,
+        posterior: Posterior,
+        prior: Prior,
+    ) -> None:
         self.reader = reader
         self.n_features = n_features
         self.n_components = n_components
         self.likelihood = likelihood
         self.posterior = posterior
         self.prior = prior
-        self.encoder = network.encoder(
+        self.encoder: NetworkFunction = network.encoder(
             reader.n_outputs, *posterior.n_outputs(n_components)
         )
-        self.decoder = network.decoder(n_components, *likelihood.n_outputs(n_features))
-        self._shapes = {
+        self.decoder: NetworkFunction = network.decoder(
+            n_components, *likelihood.n_outputs(n_features)
+        )
+        self._shapes: dict[str, Shapes] = {
             "encoder": self.encoder.shapes,
             "decoder": self.decoder.shapes,
             "likelihood": likelihood.own_shapes(n_features),
@@ -60,7 +77,7 @@ class Model:
         }
 
     @property
-    def n_weights(self):
+    def n_weights(self) -> int:
         """Length of the flat vector."""
         return sum(
             math.prod(shape)
@@ -69,7 +86,7 @@ class Model:
         )
 
     @property
-    def can_start_linear(self):
+    def can_start_linear(self) -> bool:
         """Whether both networks can begin as affine maps, with codes to match."""
         return (
             self.posterior.can_start_linear
@@ -77,7 +94,7 @@ class Model:
             and self.decoder.can_start_linear
         )
 
-    def views(self, flat):
+    def views(self, flat: Tensor) -> dict[str, dict[str, Tensor]]:
         """The flat vector as named tensors that share its memory.
 
         Parameters
@@ -92,7 +109,7 @@ class Model:
             By part of the model ("encoder", "decoder", "likelihood", "reader",
             "prior"), then by name.
         """
-        weights = {}
+        weights: dict[str, dict[str, Tensor]] = {}
         for part, whole in self.parts(flat).items():
             weights[part], offset = {}, 0
             for name, shape in self._shapes[part].items():
@@ -102,7 +119,7 @@ class Model:
                 offset += size
         return weights
 
-    def parts(self, flat):
+    def parts(self, flat: Tensor) -> dict[str, Tensor]:
         """The flat vector cut into one for each part of the model, likewise."""
         sizes = [
             sum(math.prod(shape) for shape in shapes.values())
@@ -110,25 +127,28 @@ class Model:
         ]
         return dict(zip(self._shapes, flat.split(sizes, -1), strict=True))
 
-    def run_in_buffers(self, flat):
+    def run_in_buffers(self, flat: Tensor) -> None:
         """Have perceptrons keep what they compute in, for calls with these weights.
 
         For one model, and one thread at a time.
         """
         parts = self.parts(flat)
+        # From here on they are called, and not asked for more.
         if type(self.encoder) is Perceptron:
-            self.encoder = Forward(self.encoder, parts["encoder"])
+            encoder = Forward(self.encoder, parts["encoder"])
+            self.encoder = encoder  # type: ignore[assignment]
         if type(self.decoder) is Perceptron:
-            self.decoder = Forward(self.decoder, parts["decoder"])
+            decoder = Forward(self.decoder, parts["decoder"])
+            self.decoder = decoder  # type: ignore[assignment]
 
-    def encode(self, weights, inputs):
+    def encode(self, weights: Weights, inputs: Tensor) -> Codes:
         """q(z|x) for raw inputs of shape (n_rows, n_inputs)."""
         return self._encode_read(weights, self.reader(weights["reader"], inputs))
 
-    def _encode_read(self, weights, rows):
+    def _encode_read(self, weights: Weights, rows: Tensor) -> Codes:
         return self.posterior(*self.encoder(weights["encoder"], rows))
 
-    def prior_of(self, weights):
+    def prior_of(self, weights: Weights) -> Prior:
         """p(z)."""
         shapes, own = self._shapes["prior"], weights["prior"]
         if any(own[name].ndim > len(shape) for name, shape in shapes.items()):
@@ -139,7 +159,7 @@ class Model:
             own, lambda rows: self._encode_read(weights, rows), self.posterior
         )
 
-    def decode(self, weights, z):
+    def decode(self, weights: Weights, z: Tensor) -> Columns:
         """p(x|z) for codes of shape (..., n_rows, n_components)."""
         z = self.posterior.features(z)
         if z.ndim == 4:
@@ -150,7 +170,7 @@ class Model:
         )
         return self.likelihood(locations, others, weights["likelihood"])
 
-    def _decode_members(self, weights, z):
+    def _decode_members(self, weights: Weights, z: Tensor) -> Columns:
         """The same, for codes of shape (n_draws, n_members, n_rows, n_components)."""
         outputs = self.decoder(weights["decoder"], rows_of_members(z))
         locations, others = (
@@ -158,7 +178,14 @@ class Model:
         )
         return self.likelihood(locations, others, own_of_members(weights))
 
-    def terms(self, weights, inputs, targets, observed, noise):
+    def terms(
+        self,
+        weights: Weights,
+        inputs: Tensor,
+        targets: Tensor,
+        observed: Tensor | None,
+        noise: Tensor,
+    ) -> Terms:
         """What the objectives are made of.
 
         Parameters
@@ -181,7 +208,9 @@ class Model:
             log_likelihood = log_likelihood * observed
         return Terms(log_likelihood.sum(-1), codes, self.prior_of(weights), z)
 
-    def start_random(self, flat, generator, mean, variance):
+    def start_random(
+        self, flat: Tensor, generator: torch.Generator, mean: Tensor, variance: Tensor
+    ) -> None:
         """The textbook start: random matrices; scales as if the code said nothing."""
         weights = self.views(flat)
         self.encoder.start_random(weights["encoder"], generator)
@@ -193,7 +222,14 @@ class Model:
         start = self.likelihood.start(mean, variance, loadings, unit)
         _fill(weights["likelihood"], start.own)
 
-    def start_linear(self, flat, generator, factors, mean, variance):
+    def start_linear(
+        self,
+        flat: Tensor,
+        generator: torch.Generator,
+        factors: "FactorModel",
+        mean: Tensor,
+        variance: Tensor,
+    ) -> None:
         """The closed-form start: decoder and encoder of a linear-Gaussian model.
 
         Parameters
@@ -211,7 +247,7 @@ class Model:
             loadings = loadings * torch.where(loadings.sum(1) < 0, -1.0, 1.0)[:, None]
         start = self.likelihood.start(mean, variance, loadings, residual)
         _fill(weights["likelihood"], start.own)
-        self.decoder.start_linear(
+        self.decoder.start_linear(  # type: ignore[attr-defined]  # can_start_linear
             weights["decoder"], generator, start.weight, start.locations, start.others
         )
         self.reader.start(weights["reader"], generator)
@@ -221,7 +257,7 @@ class Model:
         # What the encoder reads beside these columns says nothing yet.
         n_beside = self.reader.n_outputs - len(matrix)
         whole = torch.cat([matrix, matrix.new_zeros((n_beside, matrix.shape[1]))])
-        self.encoder.start_linear(
+        self.encoder.start_linear(  # type: ignore[attr-defined]  # can_start_linear
             weights["encoder"],
             generator,
             whole,
@@ -229,7 +265,9 @@ class Model:
             others,
         )
 
-    def start_prior(self, flat, generator, inputs):
+    def start_prior(
+        self, flat: Tensor, generator: torch.Generator, inputs: Tensor
+    ) -> None:
         """The start of the prior's own weights, the networks having theirs.
 
         Parameters
@@ -243,7 +281,7 @@ class Model:
         self.prior.start(weights["prior"], generator, rows, mean)
 
 
-def _of_member(weights, e):
+def _of_member(weights: Weights, e: int) -> Weights:
     """The weights of one member of an ensemble."""
     return {
         part: {name: weight[e] for name, weight in named.items()}
@@ -251,16 +289,16 @@ def _of_member(weights, e):
     }
 
 
-def rows_of_members(z):
+def rows_of_members(z: Tensor) -> Tensor:
     """Codes (n_draws, n_members, n_rows, .) as (n_members, n_draws * n_rows, .)."""
     return z.transpose(0, 1).flatten(1, 2)
 
 
-def own_of_members(weights):
+def own_of_members(weights: Weights) -> dict[str, Tensor]:
     """The likelihood's own weights of each member, to be broadcast over its rows."""
     return {name: own.unsqueeze(1) for name, own in weights["likelihood"].items()}
 
 
-def _fill(weights, values):
+def _fill(weights: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     for name, value in values.items():
         weights[name].copy_(value)

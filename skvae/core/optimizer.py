@@ -5,7 +5,12 @@ kernel of Adam beneath it is private to torch, so the same update is written out
 it.
 """
 
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
 import torch
+from torch import Tensor
 
 from skvae.core.arrays import as_array, as_tensor, namespace
 
@@ -56,19 +61,19 @@ class Rule:
     """
 
     #: What a saved state is marked with; one without a mark is Adam's.
-    mark = None
+    mark: ClassVar[str | None] = None
 
     def __init__(
         self,
-        n_moments,
-        shape,
-        device,
-        moments=None,
-        n_steps=0,
-        length=0.0,
+        n_moments: int,
+        shape: tuple[int, ...],
+        device: torch.device,
+        moments: Tensor | None = None,
+        n_steps: int = 0,
+        length: float | np.ndarray = 0.0,
         *,
-        weight_decay=0.0,
-    ):
+        weight_decay: float = 0.0,
+    ) -> None:
         if moments is None:
             moments = torch.zeros(
                 (n_moments, *shape), dtype=torch.float32, device=device
@@ -81,28 +86,34 @@ class Rule:
             )
         self.moments = moments
         self.n_steps = n_steps
-        length = torch.tensor(length, dtype=moments.dtype, device=device)
-        self._length = as_array(length.expand(*shape[:-1], 1).clone())
+        lengths = torch.tensor(length, dtype=moments.dtype, device=device)
+        self._length = as_array(lengths.expand(*shape[:-1], 1).clone())
         self._weight_decay = float(weight_decay)
 
     @property
-    def length(self):
+    def length(self) -> Tensor:
         """Running mean of gradient lengths, a tensor of shape (..., 1)."""
         return as_tensor(self._length)
 
     @classmethod
-    def resume(cls, state, shape, device, **settings):
+    def resume(
+        cls,
+        state: Mapping[str, Any],
+        shape: tuple[int, ...],
+        device: torch.device,
+        **settings: Any,
+    ) -> Self:
         """The rule that goes on from what `get_state` gave, which is not changed."""
         if state.get("rule") != cls.mark:
             raise ValueError(
                 f"{cls.__name__} cannot go on from the state of another optimizer."
             )
         moments = torch.tensor(state["moments"], device=device)
-        return cls(
-            shape, device, moments, state["n_steps"], state["length"], **settings
-        )
+        start = shape, device, moments, state["n_steps"], state["length"]
+        # The rules themselves know how many moments they have.
+        return cls(*start, **settings)  # type: ignore[arg-type]
 
-    def get_state(self):
+    def get_state(self) -> dict[str, Any]:
         """What it takes to go on from here, as plain data.
 
         Returns
@@ -120,7 +131,7 @@ class Rule:
         }
         return state if self.mark is None else {**state, "rule": self.mark}
 
-    def step(self, weights, gradient, learning_rate):
+    def step(self, weights: Tensor, gradient: Tensor, learning_rate: float) -> None:
         """Move the weights against the gradient, both of the shape of the weights."""
         self._shorten(gradient)
         self.n_steps += 1
@@ -128,12 +139,12 @@ class Rule:
             weights.mul_(1 - learning_rate * self._weight_decay)
         self._move(weights, gradient, learning_rate)
 
-    def _move(self, weights, gradient, learning_rate):
+    def _move(self, weights: Tensor, gradient: Tensor, learning_rate: float) -> None:
         """The update itself; the gradient may be overwritten."""
         raise NotImplementedError
 
-    def _shorten(self, gradient):
-        gradient = as_array(gradient)
+    def _shorten(self, of_weights: Tensor) -> None:
+        gradient = as_array(of_weights)
         xp = namespace(gradient)
         squared = (gradient[..., None, :] @ gradient[..., None])[..., 0]
         length = xp.sqrt(squared)
@@ -161,19 +172,28 @@ class Adam(Rule):
     D. P. Kingma and J. Ba, "Adam", ICLR 2015, algorithm 1.
     """
 
-    def __init__(self, *start, beta_1=0.9, beta_2=0.999, epsilon=1e-8, **decay):
+    def __init__(
+        self,
+        *start: Any,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        **decay: Any,
+    ) -> None:
         super().__init__(2, *start, **decay)
         self._betas = float(beta_1), float(beta_2)
         self._epsilon = float(epsilon)
         self._counter = self.moments.new_full((), float(self.n_steps))
 
-    def _move(self, weights, gradient, learning_rate):
+    def _move(self, weights: Tensor, gradient: Tensor, learning_rate: float) -> None:
         if hasattr(torch, "_fused_adam_"):
             self._fused_step(weights, gradient, learning_rate)
         else:
             self._plain_step(weights, gradient, learning_rate)
 
-    def _fused_step(self, weights, gradient, learning_rate):
+    def _fused_step(
+        self, weights: Tensor, gradient: Tensor, learning_rate: float
+    ) -> None:
         self._counter += 1
         beta_1, beta_2 = self._betas
         torch._fused_adam_(
@@ -192,7 +212,9 @@ class Adam(Rule):
             maximize=False,
         )
 
-    def _plain_step(self, weights, gradient, learning_rate):
+    def _plain_step(
+        self, weights: Tensor, gradient: Tensor, learning_rate: float
+    ) -> None:
         first, second = self.moments
         beta_1, beta_2 = self._betas
         first.lerp_(gradient, 1 - beta_1)
@@ -222,11 +244,13 @@ class SGD(Rule):
 
     mark = "sgd"
 
-    def __init__(self, *start, momentum, nesterov, **decay):
+    def __init__(
+        self, *start: Any, momentum: float, nesterov: bool, **decay: Any
+    ) -> None:
         super().__init__(int(momentum > 0), *start, **decay)
         self._momentum, self._nesterov = float(momentum), nesterov
 
-    def _move(self, weights, gradient, learning_rate):
+    def _move(self, weights: Tensor, gradient: Tensor, learning_rate: float) -> None:
         for velocity in self.moments:  # one, or none without momentum
             velocity.mul_(self._momentum).add_(gradient)
             if self._nesterov:
@@ -254,11 +278,11 @@ class Adagrad(Rule):
 
     mark = "adagrad"
 
-    def __init__(self, *start, epsilon, **decay):
+    def __init__(self, *start: Any, epsilon: float, **decay: Any) -> None:
         super().__init__(1, *start, **decay)
         self._epsilon = float(epsilon)
 
-    def _move(self, weights, gradient, learning_rate):
+    def _move(self, weights: Tensor, gradient: Tensor, learning_rate: float) -> None:
         (total,) = self.moments
         total.addcmul_(gradient, gradient)
         weights.addcdiv_(
@@ -266,5 +290,5 @@ class Adagrad(Rule):
         )
 
 
-def _to_numpy(tensor):
+def _to_numpy(tensor: Tensor) -> np.ndarray:
     return tensor.cpu().numpy().copy()

@@ -4,14 +4,17 @@ In memory a layer's biases follow its matrix: both together are one matrix, of i
 with a last column of ones. So a layer is one product, and so is its gradient.
 """
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise, zip_longest
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from skvae.core.arrays import as_array, as_tensor, namespace
-from skvae.networks import ACTIVATIONS
+from skvae.networks import ACTIVATIONS, Perceptron
 from skvae.networks.base import INPUT_BOUND
 
 __all__ = ["Forward", "Pass"]
@@ -56,7 +59,7 @@ _DERIVATIVES_BY_INPUT = {
 _NAME_OF = {function: name for name, function in ACTIVATIONS.items()}
 
 
-def _tanh_(y):
+def _tanh_(y: Any) -> None:
     namespace(y).tanh(y, out=y)
 
 
@@ -73,17 +76,23 @@ class Pass:
         Like `weights`: where `backward` writes. None: forwards only.
     """
 
-    def __init__(self, network, weights, n_rows, gradient=None):
-        self._network = network
+    def __init__(
+        self,
+        network: Perceptron,
+        weights: Tensor,
+        n_rows: int,
+        gradient: Tensor | None = None,
+    ) -> None:
+        self.network = network
         self._weights = _matrices(network, weights)
-        self._gradient = None if gradient is None else _matrices(network, gradient)
+        self._gradient: Any = None if gradient is None else _matrices(network, gradient)
         name = _NAME_OF[network.activation]
         self._function = _FUNCTIONS[name]
         by_outcome = name in _DERIVATIVES_BY_OUTCOME
         derivatives = _DERIVATIVES_BY_OUTCOME if by_outcome else _DERIVATIVES_BY_INPUT
         self._derivative = derivatives[name]
 
-        def buffer(width):
+        def buffer(width: int) -> Any:
             return as_array(weights.new_zeros((*weights.shape[:-1], n_rows, width)))
 
         n_inputs, *sizes, n_outputs = network.widths
@@ -108,15 +117,17 @@ class Pass:
         if gradient is not None:
             self._prepare_backward(buffer, before, read)
 
-    def _prepare_backward(self, buffer, before, read):
+    def _prepare_backward(
+        self, buffer: Callable[[int], Any], before: list[Any], read: list[Any]
+    ) -> None:
         """The buffers of `backward`, and what it goes through, from the last layer."""
-        n_locations = self._network.n_locations
-        gradients = [buffer(width) for width in self._network.widths]
+        n_locations = self.network.n_locations
+        gradients = [buffer(width) for width in self.network.widths]
         #: Where the gradients of the outputs are to be written.
         self.d_locations = gradients[-1][..., :n_locations]
         self.d_others = gradients[-1][..., n_locations:]
         self._d_inputs = gradients[0]
-        self._through_linear = buffer(self._network.widths[0])
+        self._through_linear = buffer(self.network.widths[0])
         of_layers = [
             (rows.mT, outcome, place, matrix[..., :-1, :].mT, inputs)
             for rows, outcome, place, matrix, inputs in zip(
@@ -134,7 +145,7 @@ class Pass:
         ]
         self._backwards = list(zip(of_layers, [None, *hidden], strict=True))[::-1]
 
-    def forward(self, x):
+    def forward(self, x: Any) -> tuple[Any, Any]:
         """Locations and others of rows x, until the next call.
 
         They may be changed before `backward` is called; x may not.
@@ -142,7 +153,7 @@ class Pass:
         xp = namespace(x)
         self._x = x
         # What `draw_in` is to the networks that autograd runs.
-        divisor = _root(x) if self._network.bounded else 1.0
+        divisor = _root(x) if self.network.bounded else 1.0
         xp.divide(x, divisor, out=self._inputs)
         for (rows, matrix, before), hidden in zip_longest(self._layers, self._hidden):
             xp.matmul(rows, matrix, out=before)
@@ -153,7 +164,7 @@ class Pass:
             self._locations += self._linear
         return self._locations, self._others
 
-    def backward(self, with_input=False):
+    def backward(self, with_input: bool = False) -> Any:
         """Write the gradients of the weights, from `d_locations` and `d_others`.
 
         Returns
@@ -173,9 +184,9 @@ class Pass:
             xp.matmul(self._x.mT, self.d_locations, out=path)
         return self._through_rows(xp) if with_input else None
 
-    def _through_rows(self, xp):
+    def _through_rows(self, xp: Any) -> Any:
         gradient = self._d_inputs
-        if self._network.bounded:
+        if self.network.bounded:
             gradient = gradient / _root(self._x) ** 3
         if "linear_path" in self._weights:
             path = self._weights["linear_path"]
@@ -194,28 +205,32 @@ class Forward:
         As for `Pass`; those that it will be called with.
     """
 
-    def __init__(self, network, weights):
-        self._network = network
+    def __init__(self, network: Perceptron, weights: Tensor) -> None:
+        self.network = network
         self._weights = weights
-        self._pass, self._n_rows = None, None
+        self._pass: Pass  # made when first called
+        self._n_rows: int | None = None
 
-    def __call__(self, weights, x):
+    def __call__(
+        self, weights: Mapping[str, Tensor], x: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """As the perceptron itself."""
         if torch.is_grad_enabled():
-            return self._network(weights, x)
+            return self.network(weights, x)
         if self._n_rows != len(x):
             # Buffers made in this mode could not be written to outside of it.
             with torch.inference_mode(False):
-                self._pass = Pass(self._network, self._weights, len(x))
+                self._pass = Pass(self.network, self._weights, len(x))
             self._n_rows = len(x)
         with np.errstate(all="ignore"):  # as torch does
-            outputs = self._pass.forward(as_array(x))
-        return tuple(as_tensor(part).clone() for part in outputs)
+            locations, others = self._pass.forward(as_array(x))
+        return as_tensor(locations).clone(), as_tensor(others).clone()
 
 
-def _matrices(network, flat):
+def _matrices(network: Perceptron, flat: Tensor) -> dict[str, Any]:
     """The layers, biases last, and the linear path: views of a flat vector."""
-    matrices, offset = {"layers": []}, 0
+    matrices: dict[str, Any] = {"layers": []}
+    offset = 0
     for fan_in, fan_out in pairwise(network.widths):
         size = (fan_in + 1) * fan_out
         cut = flat[..., offset : offset + size].unflatten(-1, (fan_in + 1, fan_out))
@@ -227,7 +242,7 @@ def _matrices(network, flat):
     return matrices
 
 
-def _root(x):
+def _root(x: Any) -> Any:
     """What brings x within the bound of the hidden layers' inputs."""
     squares = x * (1 / INPUT_BOUND)
     squares *= squares
@@ -235,7 +250,7 @@ def _root(x):
     return namespace(x).sqrt(squares, out=squares)
 
 
-def _with_ones(buffer, width):
+def _with_ones(buffer: Callable[[int], Any], width: int) -> Any:
     """A buffer whose last column is, and remains, one."""
     stride = -(-(width + 1) // _ALIGNMENT) * _ALIGNMENT
     rows = buffer(stride)[..., : width + 1]

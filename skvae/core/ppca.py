@@ -17,8 +17,12 @@ class FactorModel(NamedTuple):
 
 
 def probabilistic_pca(
-    X, n_components, noise_variance=None, least_variance=0.0, weights=None
-):
+    X: np.ndarray,
+    n_components: int,
+    noise_variance: float | None = None,
+    least_variance: float = 0.0,
+    weights: np.ndarray | None = None,
+) -> FactorModel:
     """Maximum-likelihood factors of rows under equal noise in every column.
 
     Parameters
@@ -68,7 +72,7 @@ def probabilistic_pca(
     return FactorModel(mean, loadings, residual)
 
 
-def _leading_axes(X, kept):
+def _leading_axes(X: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
     """Largest eigenvalues of the covariance, and its eigenvectors as rows.
 
     The smaller of the two Gram matrices is decomposed.

@@ -9,11 +9,14 @@ import math
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from skvae.core.evaluation import rows_per_pass, shared_noise
+from skvae.core.model import Model, Weights
 from skvae.core.optimizer import Adam
-from skvae.core.rows import split
+from skvae.core.rows import Rows, split
 from skvae.objectives import Terms
+from skvae.posteriors.base import Codes
 
 __all__ = ["Bounds", "bounds", "encoded", "means", "refine"]
 
@@ -26,11 +29,11 @@ _BETA_2 = 0.9
 class Bounds(NamedTuple):
     """Two bounds on log p(x), one entry a row."""
 
-    elbo: torch.Tensor  # (n_rows,)
-    importance_weighted: torch.Tensor  # (n_rows,)
+    elbo: Tensor  # (n_rows,)
+    importance_weighted: Tensor  # (n_rows,)
 
 
-def encoded(model, weights, inputs):
+def encoded(model: Model, weights: Weights, inputs: Tensor) -> Tensor:
     """What the encoder gives for rows: locations and others, side by side.
 
     Parameters
@@ -48,7 +51,15 @@ def encoded(model, weights, inputs):
         return torch.cat(model.encoder(weights["encoder"], read), -1)
 
 
-def refine(model, weights, rows, n_draws, n_steps, learning_rate, scrambling=0):
+def refine(
+    model: Model,
+    weights: Weights,
+    rows: Rows,
+    n_draws: int,
+    n_steps: int,
+    learning_rate: float,
+    scrambling: int = 0,
+) -> Tensor:
     """The encoder's outputs of rows, moved to where each row's own bound is larger.
 
     Adam, at a rate that falls to nothing along half a cosine, on the evidence lower
@@ -89,7 +100,14 @@ def refine(model, weights, rows, n_draws, n_steps, learning_rate, scrambling=0):
     return torch.cat(refined)
 
 
-def bounds(model, weights, rows, outputs, n_draws, scrambling=0):
+def bounds(
+    model: Model,
+    weights: Weights,
+    rows: Rows,
+    outputs: Tensor,
+    n_draws: int,
+    scrambling: int = 0,
+) -> Bounds:
     """Bounds on log p(x) under posteriors that are given by their parameters.
 
     Parameters
@@ -119,7 +137,7 @@ def bounds(model, weights, rows, outputs, n_draws, scrambling=0):
     return Bounds(*(torch.cat(part) for part in zip(*found, strict=True)))
 
 
-def means(model, outputs):
+def means(model: Model, outputs: Tensor) -> Tensor:
     """Means of the posteriors with these parameters, (n_rows, n_components)."""
     return _codes(model, outputs).mean
 
@@ -127,11 +145,13 @@ def means(model, outputs):
 class _Climb:
     """The way of a few rows, each by itself, up its bound."""
 
-    def __init__(self, model, weights, rows, noise):
+    def __init__(
+        self, model: Model, weights: Weights, rows: Rows, noise: Tensor
+    ) -> None:
         self._model, self._weights = model, weights
         self._rows, self._noise = rows, noise
 
-    def __call__(self, start, n_steps, learning_rate):
+    def __call__(self, start: Tensor, n_steps: int, learning_rate: float) -> Tensor:
         # Rows are to the rule what members of an ensemble are: none sees another.
         moments = start.new_zeros((2, *start.shape))
         rule = Adam(start.shape, start.device, moments, beta_2=_BETA_2)
@@ -147,7 +167,7 @@ class _Climb:
         last, _ = self._slope(place)
         return torch.where((last > highest).unsqueeze(1), place, best)
 
-    def _slope(self, place):
+    def _slope(self, place: Tensor) -> tuple[Tensor, Tensor]:
         """Bounds of the rows, and their gradients by the rows' own parameters."""
         with torch.enable_grad():
             leaf = place.clone().requires_grad_()
@@ -157,7 +177,9 @@ class _Climb:
         return heights.detach(), gradient
 
 
-def _terms(model, weights, rows, outputs, noise):
+def _terms(
+    model: Model, weights: Weights, rows: Rows, outputs: Tensor, noise: Tensor
+) -> Terms:
     """What the bounds of rows are made of, under posteriors with these parameters."""
     _, targets, observed = rows
     codes = _codes(model, outputs)
@@ -168,10 +190,10 @@ def _terms(model, weights, rows, outputs, noise):
     return Terms(log_likelihood.sum(-1), codes, model.prior_of(weights), z)
 
 
-def _codes(model, outputs):
+def _codes(model: Model, outputs: Tensor) -> Codes:
     widths = model.posterior.n_outputs(model.n_components)
     return model.posterior(*outputs.split(widths, -1))
 
 
-def _elbo(terms):
+def _elbo(terms: Terms) -> Tensor:
     return terms.expected(terms.log_likelihood) - terms.kl

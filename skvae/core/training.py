@@ -10,17 +10,21 @@ having to know in advance when training will stop.
 """
 
 import math
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from skvae.core import backward
 from skvae.core.aggressive import Pace
-from skvae.core.optimizer import Adam
-from skvae.core.rows import select, split
+from skvae.core.model import Model, Weights
+from skvae.core.optimizer import Adam, Rule
+from skvae.core.rows import Batch, Rows, select, split
+from skvae.objectives import Objective
 
 __all__ = ["Divergence", "HeldOut", "Plan", "Record", "train"]
 
@@ -95,39 +99,39 @@ class Plan:
     going_on: bool = False
 
     @cached_property
-    def steps_per_epoch(self):
+    def steps_per_epoch(self) -> int:
         return math.ceil(self.n_rows / self.batch_size)
 
     @cached_property
-    def n_steps(self):
+    def n_steps(self) -> int:
         return self.max_epochs * self.steps_per_epoch
 
     @cached_property
-    def rows_per_step(self):
+    def rows_per_step(self) -> int:
         return math.ceil(self.n_rows / self.steps_per_epoch)
 
     @cached_property
-    def warm_up_steps(self):
+    def warm_up_steps(self) -> float:
         """Steps after which the divergence has its full weight for good."""
         before = self.n_cycles - 1 if self.kl_warmup else 0
         return (before + self.kl_warmup) / self.n_cycles * self.n_steps
 
-    def one_pass(self):
+    def one_pass(self) -> Self:
         """The plan of `partial_fit`: an epoch, without rise, average or warm-up."""
         return replace(
             self, max_epochs=1, going_on=True, kl_warmup=0.0, n_encoder_steps=1
         )
 
-    def learning_rate_at(self, step):
+    def learning_rate_at(self, step: int) -> float:
         if self.going_on:
             return self.learning_rate
         return self.learning_rate * min(1.0, (step + 1) / _RISE_STEPS)
 
-    def averaging_at(self, step):
+    def averaging_at(self, step: int) -> float:
         """Share of the running average that is kept: first the plain mean."""
         return 0.0 if self.going_on else min(_AVERAGING, step / (step + 10))
 
-    def beta_at(self, step):
+    def beta_at(self, step: int) -> float:
         if step >= self.warm_up_steps:
             return self.beta
         position = step * self.n_cycles / self.n_steps % 1
@@ -159,7 +163,14 @@ class HeldOut:
         Standard deviation of the noise on their inputs, as in training.
     """
 
-    def __init__(self, model, objective, rows, generator, input_noise=0.0):
+    def __init__(
+        self,
+        model: Model,
+        objective: Objective,
+        rows: Rows,
+        generator: torch.Generator,
+        input_noise: float = 0.0,
+    ) -> None:
         if input_noise:
             rows = _corrupted(rows, input_noise, generator)
         self._model = model
@@ -172,37 +183,37 @@ class HeldOut:
         self.n_terms = n_draws * n_rows
         widest = sum(model.likelihood.n_outputs(model.n_features))
         n_at_once = max(1, _OUTPUTS_AT_ONCE // (n_draws * widest))
-        self._batches = [
+        self._batches: list[Batch] = [
             (*select(rows, batch), noise[:, batch])
             for start in range(0, n_rows, n_at_once)
             for batch in [slice(start, start + n_at_once)]
         ]
         self._n_rows = n_rows
 
-    def score(self, weights):
+    def score(self, weights: Weights) -> float:
         """Mean bound of the rows, in nats, at beta = 1."""
         total = 0.0
         with torch.no_grad():
-            for *rows, noise in self._batches:
-                terms = self._model.terms(weights, *rows, noise)
-                total -= float(self._objective(terms, 1.0)) * len(rows[0])
+            for batch in self._batches:
+                terms = self._model.terms(weights, *batch)
+                total -= float(self._objective(terms, 1.0)) * len(batch[0])
         return total / self._n_rows
 
 
 class _Best:
     """The best weights that a look has found, and how long ago."""
 
-    def __init__(self, flat, plan):
+    def __init__(self, flat: Tensor, plan: Plan) -> None:
         #: Of one model, or of one member of an ensemble.
         self._flat = flat
         self._tolerance = plan.tolerance
         self._patience = plan.patience
-        self.weights = None
+        self.weights: Tensor | None = None
         self.score = -math.inf
         self._reference = -math.inf
         self._looks = 0
 
-    def update(self, score):
+    def update(self, score: float) -> bool:
         """Take note of a look; return whether patience is at its end."""
         if score > self.score:
             self.score = score
@@ -214,12 +225,21 @@ class _Best:
             self._looks += 1
         return self._looks >= self._patience
 
-    def restore(self):
+    def restore(self) -> None:
         if self.weights is not None:
             self._flat.copy_(self.weights)
 
 
-def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=None):
+def train(
+    model: Model,
+    flat: Tensor,
+    chunks: Callable[[], Iterator[Rows]],
+    plan: Plan,
+    objective: Objective,
+    generator: torch.Generator,
+    held_out: HeldOut | None = None,
+    rule: Rule | None = None,
+) -> Generator[Record, None, None]:
     """Minimise the objective, in place.
 
     Parameters
@@ -233,7 +253,7 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=N
         observed) that together hold every row once, in random order; once for each
         member, along a dimension in front.
     plan : Plan
-    objective : callable
+    objective : Objective
         From `Terms` and the weight of the divergence to a number.
     generator : torch.Generator
         On the device of `flat`.
@@ -256,6 +276,7 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=N
     rule = rule or Adam(flat.shape, flat.device)
     members = [flat] if flat.ndim == 1 else list(flat)
     averaged = [model.views(member) for member in members]
+    differentiate: backward.Backward | _Autograd
     if backward.covers(model, objective):
         differentiate = backward.Backward(model, objective, moving)
     else:
@@ -267,7 +288,8 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=N
     probe = None
     try:
         for epoch in range(1, plan.max_epochs + 1):
-            totals, n_seen = (0.0, 0.0, 0.0), 0
+            totals: Sequence[Any] = (0.0, 0.0, 0.0)
+            n_seen = 0
             for batch in _batches(model, chunks, plan, generator):
                 n_rows = batch[0].shape[-2]
                 if probe is None:
@@ -299,7 +321,7 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=N
                         return
             record = Record(epoch, step, True, *_means(totals, n_seen), None)
             _check(record)
-            if epoch == plan.max_epochs:
+            if epoch == plan.max_epochs and probe is not None:
                 probe.check(averaged, record)
             yield record
     finally:
@@ -307,12 +329,13 @@ def train(model, flat, chunks, plan, objective, generator, held_out=None, rule=N
             member.restore()
 
 
-def _means(totals, n_rows):
+def _means(totals: Sequence[Any], n_rows: int) -> tuple[float, float, float]:
     """Loss, log-likelihood and divergence per row."""
-    return [float(total) / n_rows for total in totals]
+    loss, log_likelihood, kl = (float(total) / n_rows for total in totals)
+    return loss, log_likelihood, kl
 
 
-def _update(best, scores):
+def _update(best: Sequence[_Best], scores: Sequence[float]) -> bool:
     """Take note of a look; return whether every member's patience is at its end."""
     exhausted = [member.update(s) for member, s in zip(best, scores, strict=True)]
     return all(exhausted)
@@ -325,27 +348,29 @@ class _Probe:
     says nothing of where the step has led.
     """
 
-    def __init__(self, model, objective, beta, batch):
+    def __init__(
+        self, model: Model, objective: Objective, beta: float, batch: Batch
+    ) -> None:
         *rows, noise = batch
         if noise.ndim == 4:  # one member's batch will do for all
             rows = [None if part is None else part[0] for part in rows]
             noise = noise[:, 0]
-        self._batch = [
+        self._batch: list[Any] = [
             None if part is None else part.clone() for part in (*rows, noise)
         ]
         self._model, self._objective, self._beta = model, objective, beta
 
-    def _loss(self, weights):
+    def _loss(self, weights: Weights) -> float:
         with torch.no_grad():
             terms = self._model.terms(weights, *self._batch)
             return float(self._objective(terms, self._beta))
 
-    def begin(self, members):
+    def begin(self, members: Sequence[Weights]) -> None:
         """Take the loss at the start."""
         losses = [abs(self._loss(weights)) for weights in members]
         self._most = _WORST_RATIO * max(1.0, *losses)
 
-    def check(self, members, record):
+    def check(self, members: Sequence[Weights], record: Record) -> None:
         """Raise if the loss of a member is now out of all proportion."""
         for weights in members:
             loss = self._loss(weights)
@@ -353,7 +378,7 @@ class _Probe:
                 raise Divergence(f"loss {loss:.3g} after epoch {record.epoch}")
 
 
-def _steps_between_looks(plan, held_out):
+def _steps_between_looks(plan: Plan, held_out: HeldOut | None) -> int:
     """Seldom enough that looks cost under a tenth of the training.
 
     A forward pass is about a third of a training step.
@@ -364,7 +389,12 @@ def _steps_between_looks(plan, held_out):
     return max(_STEPS_PER_LOOK, math.ceil(10 * ratio))
 
 
-def _batches(model, chunks, plan, generator):
+def _batches(
+    model: Model,
+    chunks: Callable[[], Iterator[Rows]],
+    plan: Plan,
+    generator: torch.Generator,
+) -> Iterator[Batch]:
     """Slices of the chunks, with the noise of a chunk drawn at once."""
     for chunk in chunks():
         if plan.input_noise:
@@ -378,7 +408,7 @@ def _batches(model, chunks, plan, generator):
             yield *rows, of_rows
 
 
-def _corrupted(rows, input_noise, generator):
+def _corrupted(rows: Rows, input_noise: float, generator: torch.Generator) -> Rows:
     """Rows with noise on the observed numbers that the encoder reads.
 
     References
@@ -399,7 +429,7 @@ def _corrupted(rows, input_noise, generator):
 class _Autograd:
     """Loss of a batch, its parts and its gradient, by automatic differentiation."""
 
-    def __init__(self, model, flat, objective):
+    def __init__(self, model: Model, flat: Tensor, objective: Objective) -> None:
         self._model = model
         self._objective = objective
         self._is_ensemble = flat.ndim == 2
@@ -411,9 +441,16 @@ class _Autograd:
         }
         self._leaves = [w for part in self._weights.values() for w in part.values()]
 
-    def __call__(self, beta, *batch):
+    def __call__(
+        self,
+        beta: float,
+        inputs: Tensor,
+        targets: Tensor,
+        observed: Tensor | None,
+        noise: Tensor,
+    ) -> tuple[backward.Means, Tensor]:
         with torch.enable_grad():
-            terms = self._model.terms(self._weights, *batch)
+            terms = self._model.terms(self._weights, inputs, targets, observed, noise)
             loss = self._objective(terms, beta)
             # The sum over members of their means over rows.
             gradients = torch.autograd.grad(
@@ -423,13 +460,14 @@ class _Autograd:
                 materialize_grads=True,
             )
         with torch.no_grad():
-            parts = terms.expected(terms.log_likelihood).mean(), terms.kl.mean()
+            log_likelihood = terms.expected(terms.log_likelihood).mean()
+            kl = terms.kl.mean()
         whole = [part.flatten(int(self._is_ensemble)) for part in gradients]
-        means = loss.detach(), *(part.detach() for part in parts)
+        means = loss.detach(), log_likelihood.detach(), kl.detach()
         return means, torch.cat(whole, -1)
 
 
-def _check(record):
+def _check(record: Record) -> None:
     finite = math.isfinite(record.loss)
     if not finite or not math.isfinite(record.validation_score or 0.0):
         raise Divergence(f"loss {record.loss} at epoch {record.epoch}")

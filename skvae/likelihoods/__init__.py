@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 #: What a name may stand for.
-FAMILIES = {
+FAMILIES: dict[str, type[Likelihood]] = {
     "gaussian": Gaussian,
     "student_t": StudentT,
     "laplace": Laplace,

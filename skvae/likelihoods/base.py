@@ -1,23 +1,40 @@
 """What every likelihood is: the contract."""
 
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple, Protocol, Self
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from skvae.core.arrays import on_tensors
-from skvae.settings import Settings
+from skvae.core.arrays import ValueAndGradient, on_tensors
+from skvae.settings import Settings, Shapes
 
-__all__ = ["Likelihood", "LinearStart"]
+__all__ = ["Columns", "Likelihood", "LinearStart"]
+
+
+class Columns(Protocol):
+    """The distribution of some columns given the code: what a likelihood returns."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Means, (..., n_rows, n_means)."""
+
+    def log_prob(self, targets: Tensor, /) -> Tensor:
+        """A term a cell, (..., n_rows, n_features)."""
+
+    def sample(self, generator: torch.Generator, /) -> Tensor:
+        """Draws, (..., n_rows, n_features)."""
 
 
 class LinearStart(NamedTuple):
     """Decoder outputs, affine in z, and the likelihood's own weights, to start from."""
 
-    weight: torch.Tensor  # (n_components, n_locations)
-    locations: torch.Tensor  # (n_locations,)
-    others: torch.Tensor  # (n_others,)
-    own: dict
-    variance: torch.Tensor  # the noise in the inputs that this stands for, (n_inputs,)
+    weight: Tensor  # (n_components, n_locations)
+    locations: Tensor  # (n_locations,)
+    others: Tensor  # (n_others,)
+    own: dict[str, Tensor]
+    variance: Tensor  # the noise in the inputs that this stands for, (n_inputs,)
 
 
 class Likelihood(Settings):
@@ -35,7 +52,7 @@ class Likelihood(Settings):
     #: Least noise variance that the likelihood starts from, in standardised units.
     least_variance: ClassVar[float] = 0.0
 
-    def with_levels(self, n_levels):
+    def with_levels(self, n_levels: Sequence[int]) -> Self:
         """The likelihood of columns with these numbers of levels.
 
         Parameters
@@ -45,28 +62,28 @@ class Likelihood(Settings):
         """
         return self
 
-    def n_outputs(self, n_features):
+    def n_outputs(self, n_features: int) -> tuple[int, int]:
         """Number of (locations, others) that the decoder must give."""
         return n_features, 0
 
-    def n_means(self, n_features):
+    def n_means(self, n_features: int) -> int:
         """Width of `mean`: a number a column, or a probability a level."""
         return n_features
 
-    def n_inputs(self, n_features):
+    def n_inputs(self, n_features: int) -> int:
         """Width of what the encoder's linear path reads of the columns."""
         return n_features
 
-    def own_shapes(self, n_features):
+    def own_shapes(self, n_features: int) -> Shapes:
         """Shapes of the likelihood's own weights, by name."""
         return {}
 
     @property
-    def robust(self):
+    def robust(self) -> "Likelihood":
         """The family with heavier tails that reads the same outputs; else itself."""
         return self
 
-    def impossible(self, values):
+    def impossible(self, values: np.ndarray) -> np.ndarray | None:
         """Mask of the values that the likelihood cannot have produced.
 
         Parameters
@@ -81,11 +98,17 @@ class Likelihood(Settings):
         """
         return None
 
-    def statistic(self, targets):
+    def statistic(self, targets: np.ndarray) -> np.ndarray:
         """What of the targets `start` wants the moments of: an array like them."""
         return targets
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         """Decoder outputs at which the inputs are near ``mean + z @ loadings``.
 
         Parameters
@@ -103,7 +126,9 @@ class Likelihood(Settings):
         """
         raise TypeError(f"{type(self).__name__} must define start")
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
         """The distribution of the targets.
 
         Parameters
@@ -115,14 +140,21 @@ class Likelihood(Settings):
 
         Returns
         -------
-        distribution : object
+        distribution : Columns
             With ``log_prob(targets)`` of shape (..., n_rows, n_features), ``mean`` of
             shape (..., n_rows, n_means), and ``sample(generator)``.
         """
         raise TypeError(f"{type(self).__name__} must define __call__")
 
     @on_tensors
-    def value_and_gradient(self, locations, others, own, targets, observed):
+    def value_and_gradient(
+        self,
+        locations: Tensor,
+        others: Tensor,
+        own: Mapping[str, Tensor],
+        targets: Tensor,
+        observed: Tensor | None,
+    ) -> ValueAndGradient[Tensor]:
         """Log-probabilities of rows, and the gradients of their sum.
 
         Of the rows of several members of an ensemble where all have a further dimension
@@ -160,10 +192,10 @@ class Likelihood(Settings):
             if observed is not None:
                 log_prob = log_prob * observed
             log_prob = log_prob.sum(-1)
-            gradients = torch.autograd.grad(log_prob.sum(), leaves, allow_unused=True)
+            found = torch.autograd.grad(log_prob.sum(), leaves, allow_unused=True)
         gradients = [
             torch.zeros_like(leaf) if gradient is None else gradient
-            for leaf, gradient in zip(leaves, gradients, strict=True)
+            for leaf, gradient in zip(leaves, found, strict=True)
         ]
         by_name = dict(zip(own, gradients[2:], strict=True))
         return log_prob.detach(), gradients[0], gradients[1], by_name

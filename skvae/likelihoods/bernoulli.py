@@ -1,13 +1,15 @@
 """The Bernoulli likelihood: yes or no."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from skvae.core.arrays import namespace, row_sums, sigmoid
-from skvae.likelihoods.base import Likelihood, LinearStart
+from skvae.core.arrays import Array, ValueAndGradient, namespace, row_sums, sigmoid
+from skvae.likelihoods.base import Columns, Likelihood, LinearStart
 
 __all__ = ["Bernoulli"]
 
@@ -37,17 +39,32 @@ class Bernoulli(Likelihood):
     #: Also the least p (1 - p) by which a slope in x becomes one in the log-odds.
     least_variance: ClassVar[float] = 0.05
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         p = mean.clamp(1e-3, 1 - 1e-3)
         slope = 1 / (p * (1 - p)).clamp_min(self.least_variance)
         noise = residual_variance.clamp_min(self.least_variance)
         nothing = mean.new_empty(0)
         return LinearStart(loadings * slope, torch.logit(p), nothing, {}, noise)
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
         return BernoulliColumns(locations)
 
-    def value_and_gradient(self, locations, others, own, targets, observed):
+    def value_and_gradient(
+        self,
+        locations: Array,
+        others: Array,
+        own: Mapping[str, Array],
+        targets: Array,
+        observed: Array | None,
+    ) -> ValueAndGradient[Array]:
         xp = namespace(locations)
         # softplus(l) = log(1 + exp(-|l|)) + (l + |l|) / 2, in as few passes as may be.
         distance = abs(locations)
@@ -69,14 +86,14 @@ class Bernoulli(Likelihood):
 class BernoulliColumns(NamedTuple):
     """Independent columns of zeros and ones."""
 
-    logits: torch.Tensor
+    logits: Tensor
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         return self.logits.sigmoid()
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         return targets * self.logits - functional.softplus(self.logits)
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         return torch.bernoulli(self.mean, generator=generator)

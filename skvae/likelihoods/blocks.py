@@ -1,10 +1,15 @@
 """Columns of several families side by side, independent given the code."""
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from skvae.core.arrays import namespace
+from skvae.core.arrays import Array, ValueAndGradient, namespace
+from skvae.likelihoods.base import Columns, Likelihood, LinearStart
+from skvae.settings import Shapes
 
 __all__ = ["Blocks"]
 
@@ -21,9 +26,9 @@ class Blocks:
         Each block's likelihood and number of columns.
     """
 
-    known_variance = None
+    known_variance: float | None = None
 
-    def __init__(self, parts):
+    def __init__(self, parts: Sequence[tuple[Likelihood, int]]) -> None:
         self._parts = list(parts)
         self._families = [likelihood for likelihood, _ in self._parts]
         self._n_features = [n for _, n in self._parts]
@@ -34,20 +39,20 @@ class Blocks:
         self._slices = list(zip(*map(_neighbours, sizes), strict=True))
         self.least_variance = max(family.least_variance for family in self._families)
 
-    def n_outputs(self, n_features):
+    def n_outputs(self, n_features: int) -> tuple[int, int]:
         return sum(self._n_locations), sum(self._n_others)
 
-    def n_means(self, n_features):
+    def n_means(self, n_features: int) -> int:
         return sum(family.n_means(n) for family, n in self._parts)
 
-    def n_inputs(self, n_features):
+    def n_inputs(self, n_features: int) -> int:
         return sum(family.n_inputs(n) for family, n in self._parts)
 
     @property
-    def robust(self):
+    def robust(self) -> "Blocks":
         return Blocks([(family.robust, n) for family, n in self._parts])
 
-    def indicators(self):
+    def indicators(self) -> list[bool]:
         """Of each input, whether it is 1 for one level and 0 for the others."""
         return [
             family.inputs_are_indicators
@@ -55,14 +60,20 @@ class Blocks:
             for _ in range(family.n_inputs(n))
         ]
 
-    def own_shapes(self, n_features):
+    def own_shapes(self, n_features: int) -> Shapes:
         return {
             f"{block}.{name}": shape
             for block, (family, n) in enumerate(self._parts)
             for name, shape in family.own_shapes(n).items()
         }
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         n_means = [family.n_means(n) for family, n in self._parts]
         n_inputs = [family.n_inputs(n) for family, n in self._parts]
         starts = [
@@ -85,7 +96,9 @@ class Blocks:
             torch.cat(variances),
         )
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
         return BlockColumns(
             [
                 family(*arguments)
@@ -100,7 +113,14 @@ class Blocks:
             self._n_features,
         )
 
-    def value_and_gradient(self, locations, others, own, targets, observed):
+    def value_and_gradient(
+        self,
+        locations: Array,
+        others: Array,
+        own: Mapping[str, Array],
+        targets: Array,
+        observed: Array | None,
+    ) -> ValueAndGradient[Array]:
         parts = [
             family.value_and_gradient(
                 locations[..., of_locations],
@@ -115,14 +135,15 @@ class Blocks:
         ]
         log_probs, d_locations, d_others, owns = zip(*parts, strict=True)
         concatenate = namespace(locations).concatenate
+        log_prob: Any = sum(log_probs)
         return (
-            sum(log_probs),
+            log_prob,
             concatenate(d_locations, -1),
             concatenate(d_others, -1),
             _joined(owns),
         )
 
-    def _owns(self, own):
+    def _owns(self, own: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
         for block in range(len(self._parts)):
             prefix = f"{block}."
             yield {
@@ -135,15 +156,15 @@ class Blocks:
 class BlockColumns:
     """Independent columns of several families."""
 
-    def __init__(self, parts, n_features):
+    def __init__(self, parts: Sequence[Columns], n_features: Sequence[int]) -> None:
         self._parts = parts
         self._n_features = n_features
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         return torch.cat([part.mean for part in self._parts], -1)
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         targets = targets.split(self._n_features, -1)
         return torch.cat(
             [
@@ -153,16 +174,16 @@ class BlockColumns:
             -1,
         )
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         return torch.cat([part.sample(generator) for part in self._parts], -1)
 
 
-def _neighbours(sizes):
+def _neighbours(sizes: Sequence[int]) -> list[slice]:
     """Slices of these sizes, one after the other."""
     return [slice(*ends) for ends in pairwise(accumulate(sizes, initial=0))]
 
 
-def _joined(owns):
+def _joined(owns: Iterable[Mapping[str, Array]]) -> dict[str, Array]:
     return {
         f"{block}.{name}": value
         for block, own in enumerate(owns)

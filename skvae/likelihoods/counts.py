@@ -1,13 +1,17 @@
 """Likelihoods of counts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from skvae.core.arrays import on_tensors
-from skvae.likelihoods.base import Likelihood, LinearStart
+from skvae.core.arrays import ValueAndGradient, on_tensors
+from skvae.likelihoods.base import Columns, Likelihood, LinearStart
+from skvae.settings import Shapes
 
 __all__ = ["NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
 
@@ -27,10 +31,16 @@ class _Counts(Likelihood):
     support: ClassVar[str] = "the whole numbers from 0"
     least_variance: ClassVar[float] = 0.05
 
-    def impossible(self, values):
+    def impossible(self, values: np.ndarray) -> np.ndarray:
         return (values < 0) | (values % 1 != 0)
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         # Inputs are standardised log1p counts. What the variance has above a Poisson's
         # is put down to the rate, as if that were log-normal.
         mean = mean.clamp_min(1e-4)
@@ -58,11 +68,20 @@ class Poisson(_Counts):
     Poisson()
     """
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
         return PoissonColumns(_bounded(locations))
 
     @on_tensors
-    def value_and_gradient(self, locations, others, own, targets, observed):
+    def value_and_gradient(
+        self,
+        locations: Tensor,
+        others: Tensor,
+        own: Mapping[str, Tensor],
+        targets: Tensor,
+        observed: Tensor | None,
+    ) -> ValueAndGradient[Tensor]:
         log_prob = PoissonColumns(_bounded(locations)).log_prob(targets)
         gradient = targets - _bounded(locations).exp()
         gradient.mul_(locations.abs() <= _LOG_RATE_BOUND)
@@ -75,16 +94,16 @@ class Poisson(_Counts):
 class PoissonColumns(NamedTuple):
     """Independent Poisson columns."""
 
-    log_rate: torch.Tensor
+    log_rate: Tensor
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         return self.log_rate.exp()
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         return targets * self.log_rate - self.mean - torch.lgamma(targets + 1)
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         return torch.poisson(self.mean, generator=generator)
 
 
@@ -108,16 +127,29 @@ class NegativeBinomial(_Counts):
     NegativeBinomial()
     """
 
-    def own_shapes(self, n_features):
+    def own_shapes(self, n_features: int) -> Shapes:
         return {"log_shape": (n_features,)}
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         start = super().start(mean, variance, loadings, residual_variance)
         excess = (variance - mean).clamp_min(1e-6) * residual_variance.clamp(1e-2, 1.0)
         log_shape = (mean.clamp_min(1e-4).square() / excess).log()
         return start._replace(own={"log_shape": log_shape.clamp(*_LOG_SHAPE_BOUNDS)})
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
+        return self._rates(locations, own)
+
+    def _rates(
+        self, locations: Tensor, own: Mapping[str, Tensor]
+    ) -> "NegativeBinomialColumns":
         log_shape = own["log_shape"].clamp(*_LOG_SHAPE_BOUNDS)
         return NegativeBinomialColumns(_bounded(locations), log_shape)
 
@@ -125,14 +157,14 @@ class NegativeBinomial(_Counts):
 class NegativeBinomialColumns(NamedTuple):
     """Independent negative binomial columns."""
 
-    log_mean: torch.Tensor
-    log_shape: torch.Tensor
+    log_mean: Tensor
+    log_shape: Tensor
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         return self.log_mean.exp()
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         shape = self.log_shape.exp()
         log_total = torch.logaddexp(self.log_mean, self.log_shape)
         constant = torch.lgamma(targets + shape) - torch.lgamma(shape)
@@ -140,7 +172,7 @@ class NegativeBinomialColumns(NamedTuple):
         failures = shape * (self.log_shape - log_total)
         return constant + failures + targets * (self.log_mean - log_total)
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         shape = self.log_shape.exp().expand(self.log_mean.shape)
         gamma = torch._standard_gamma(shape, generator=generator)
         return torch.poisson(gamma / shape * self.mean, generator=generator)
@@ -167,10 +199,16 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
     ZeroInflatedNegativeBinomial()
     """
 
-    def n_outputs(self, n_features):
+    def n_outputs(self, n_features: int) -> tuple[int, int]:
         return n_features, n_features
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         # Two moments do not tell zeros apart: a few are taken out of both.
         kept = 1 - _FIRST_INFLATION
         rate = mean / kept
@@ -179,29 +217,31 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
         log_odds = torch.full_like(mean, _FIRST_INFLATION).logit()
         return start._replace(others=log_odds)
 
-    def __call__(self, locations, others, own):
-        return ZeroInflatedColumns(super().__call__(locations, others, own), others)
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
+        return ZeroInflatedColumns(self._rates(locations, own), others)
 
 
 class ZeroInflatedColumns(NamedTuple):
     """Independent columns of counts with zeros of their own."""
 
     counts: NegativeBinomialColumns
-    log_odds: torch.Tensor
+    log_odds: Tensor
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         return (-self.log_odds).sigmoid() * self.counts.mean
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         drawn = functional.logsigmoid(-self.log_odds) + self.counts.log_prob(targets)
         inflated = torch.logaddexp(functional.logsigmoid(self.log_odds), drawn)
         return torch.where(targets == 0, inflated, drawn)
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         kept = torch.bernoulli((-self.log_odds).sigmoid(), generator=generator)
         return kept * self.counts.sample(generator)
 
 
-def _bounded(log_rate):
+def _bounded(log_rate: Tensor) -> Tensor:
     return log_rate.clamp(-_LOG_RATE_BOUND, _LOG_RATE_BOUND)

@@ -1,12 +1,14 @@
 """The gamma likelihood: positive numbers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from skvae.core.arrays import on_tensors
+from skvae.core.arrays import ValueAndGradient, on_tensors
 from skvae.likelihoods.base import Likelihood, LinearStart
 from skvae.likelihoods.special import (
     HALF_LOG_2PI,
@@ -14,6 +16,7 @@ from skvae.likelihoods.special import (
     log_gamma_remainder,
     log_standard_gamma,
 )
+from skvae.settings import Shapes
 
 __all__ = ["Gamma"]
 
@@ -48,16 +51,22 @@ class Gamma(Likelihood):
     support: ClassVar[str] = "the positive numbers"
     least_variance: ClassVar[float] = 0.01
 
-    def own_shapes(self, n_features):
+    def own_shapes(self, n_features: int) -> Shapes:
         return {"log_shape": (n_features,)}
 
-    def impossible(self, values):
+    def impossible(self, values: np.ndarray) -> np.ndarray:
         return values <= 0
 
-    def statistic(self, targets):
+    def statistic(self, targets: np.ndarray) -> np.ndarray:
         return np.log(targets)
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         # The logarithm's variance is trigamma(shape), about 1 / shape + 1 / 2 shape^2,
         # and its mean that of the log plus digamma(shape) - log(shape).
         noise = residual_variance.clamp_min(self.least_variance)
@@ -69,11 +78,20 @@ class Gamma(Likelihood):
         weight = loadings * variance.sqrt()
         return LinearStart(weight, locations, mean.new_empty(0), own, noise)
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> "GammaColumns":
         return GammaColumns(locations, own["log_shape"].clamp(*_LOG_SHAPE_BOUNDS))
 
     @on_tensors
-    def value_and_gradient(self, locations, others, own, targets, observed):
+    def value_and_gradient(
+        self,
+        locations: Tensor,
+        others: Tensor,
+        own: Mapping[str, Tensor],
+        targets: Tensor,
+        observed: Tensor | None,
+    ) -> ValueAndGradient[Tensor]:
         raw = own["log_shape"]
         columns = self(locations, others, own)
         log_prob, shape = columns.log_prob(targets), columns.log_shape.exp()
@@ -92,23 +110,23 @@ class Gamma(Likelihood):
 class GammaColumns(NamedTuple):
     """Independent gamma columns."""
 
-    log_mean: torch.Tensor
-    log_shape: torch.Tensor
+    log_mean: Tensor
+    log_shape: Tensor
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         return self.log_mean.clamp(-LARGEST_LOGARITHM, LARGEST_LOGARITHM).exp()
 
-    def log_ratio(self, targets):
+    def log_ratio(self, targets: Tensor) -> Tensor:
         """Logarithms of values over their means."""
         return (targets.log() - self.log_mean).clamp(max=_LARGEST_LOG_RATIO)
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         shape, ratio = self.log_shape.exp(), self.log_ratio(targets)
         constant = 0.5 * self.log_shape - log_gamma_remainder(shape) - HALF_LOG_2PI
         return constant - shape * (ratio.expm1() - ratio) - targets.log()
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         shape = self.log_shape.exp().expand(self.log_mean.shape)
         ratio = log_standard_gamma(shape, generator) - self.log_shape
         bound = LARGEST_LOGARITHM

@@ -1,17 +1,28 @@
 """The normal likelihood and its relatives: heavier tails, and logarithms."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from skvae.core.arrays import column_sums, namespace, row_sums, sigmoid, softplus
-from skvae.likelihoods.base import Likelihood, LinearStart
+from skvae.core.arrays import (
+    Array,
+    ValueAndGradient,
+    column_sums,
+    namespace,
+    row_sums,
+    sigmoid,
+    softplus,
+)
+from skvae.likelihoods.base import Columns, Likelihood, LinearStart
 from skvae.likelihoods.special import HALF_LOG_2PI, LARGEST_LOGARITHM
+from skvae.settings import Shapes
 
 __all__ = ["Gaussian", "Laplace", "LogNormal", "StudentT"]
 
@@ -51,17 +62,18 @@ class Gaussian(Likelihood):
     Gaussian(scale='shared', floor=0.05)
     """
 
-    scale: float | str = "conditional"
+    scale: float | Literal["shared", "feature", "conditional"] = "conditional"
     floor: float = 0.05
 
     #: Variance of the noise where its scale is 1, as far as the start goes.
     _unit_variance: ClassVar[float] = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         name = type(self).__name__
         learned = ("shared", "feature", "conditional")
-        fixed = isinstance(self.scale, Real) and not isinstance(self.scale, bool)
-        if not (self.scale in learned or (fixed and 0 < self.scale < math.inf)):
+        scale: Any = self.scale
+        fixed = isinstance(scale, Real) and not isinstance(scale, bool)
+        if not (scale in learned or (fixed and 0 < scale < math.inf)):
             raise ValueError(
                 f"scale of {name} must be a positive float or one of {learned}, "
                 f"got {self.scale!r}"
@@ -72,28 +84,34 @@ class Gaussian(Likelihood):
             )
 
     @property
-    def robust(self):
+    def robust(self) -> Likelihood:
         return StudentT(self.scale, self.floor)
 
     @property
-    def known_variance(self):
+    def known_variance(self) -> float | None:  # type: ignore[override]  # by scale
         if isinstance(self.scale, str):
             return None
         return self._unit_variance * float(self.scale) ** 2
 
     @property
-    def least_variance(self):
+    def least_variance(self) -> float:  # type: ignore[override]  # by floor
         # Above the floor by a margin: at the floor itself the gradient vanishes.
         return self._unit_variance * (1.1 * self.floor) ** 2
 
-    def n_outputs(self, n_features):
+    def n_outputs(self, n_features: int) -> tuple[int, int]:
         return n_features, n_features if self.scale == "conditional" else 0
 
-    def own_shapes(self, n_features):
-        n_scales = {"shared": 1, "feature": n_features}.get(self.scale)
+    def own_shapes(self, n_features: int) -> Shapes:
+        n_scales = {"shared": 1, "feature": n_features}.get(str(self.scale))
         return {"raw_scale": (n_scales,)} if n_scales else {}
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         nothing = mean.new_empty(0)
         if self.known_variance is not None:
             noise = torch.full_like(residual_variance, self.known_variance)
@@ -108,14 +126,28 @@ class Gaussian(Likelihood):
         own = {"raw_scale": raw_scale}
         return LinearStart(loadings, mean, nothing, own, noise.expand_as(mean))
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
+        return self._normal(locations, others, own)
+
+    def _normal(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> "GaussianColumns":
         if self.scale == "conditional":
             return GaussianColumns(locations, self._above_floor(others))
         if self.known_variance is None:
             return GaussianColumns(locations, self._above_floor(own["raw_scale"]))
         return GaussianColumns(locations, locations.new_tensor(self.scale))
 
-    def value_and_gradient(self, locations, others, own, targets, observed):
+    def value_and_gradient(
+        self,
+        locations: Array,
+        others: Array,
+        own: Mapping[str, Array],
+        targets: Array,
+        observed: Array | None,
+    ) -> ValueAndGradient[Array]:
         scale = self._scale(locations, others, own)
         inverse = 1 / scale
         standardized = targets - locations
@@ -130,17 +162,25 @@ class Gaussian(Likelihood):
         if self.known_variance is not None:
             return log_prob, standardized, others, {}
         squares -= 1 if observed is None else observed
-        by_scale = self._through_scale(squares, inverse, others, own)
-        return log_prob, standardized, *by_scale
+        d_others, d_own = self._through_scale(squares, inverse, others, own)
+        return log_prob, standardized, d_others, d_own
 
-    def _scale(self, locations, others, own):
+    def _scale(
+        self, locations: Array, others: Array, own: Mapping[str, Array]
+    ) -> Array:
         """Scales that broadcast to the columns, of arrays or tensors."""
         if self.known_variance is not None:
             return namespace(locations).full_like(locations[..., :1], self.scale)
         raw = others if self.scale == "conditional" else own["raw_scale"]
         return softplus(raw) + self.floor
 
-    def _through_scale(self, d_log_scale, inverse, others, own):
+    def _through_scale(
+        self,
+        d_log_scale: Array,
+        inverse: Array,
+        others: Array,
+        own: Mapping[str, Array],
+    ) -> tuple[Array, dict[str, Array]]:
         """Gradients of the raw scales, others and own, from that of each logarithm."""
         if self.scale == "conditional":
             d_log_scale *= inverse
@@ -154,7 +194,7 @@ class Gaussian(Likelihood):
             "raw_scale": total.reshape(raw_scale.shape) * sigmoid(raw_scale)
         }
 
-    def _above_floor(self, raw_scale):
+    def _above_floor(self, raw_scale: Tensor) -> Tensor:
         # softplus grows linearly, so no finite output of the decoder overflows.
         return self.floor + functional.softplus(raw_scale)
 
@@ -162,14 +202,14 @@ class Gaussian(Likelihood):
 class GaussianColumns(NamedTuple):
     """Independent normal columns."""
 
-    mean: torch.Tensor
-    scale: torch.Tensor
+    mean: Tensor
+    scale: Tensor
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         standardized = (targets - self.mean) / self.scale
         return -0.5 * standardized.square() - (self.scale.log() + HALF_LOG_2PI)
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         mean = self.mean
         noise = torch.randn(
             mean.shape, generator=generator, dtype=mean.dtype, device=mean.device
@@ -212,40 +252,43 @@ class StudentT(Gaussian):
 
     df: float = 4.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not (isinstance(self.df, Real) and 2 < self.df < math.inf):
             raise ValueError(f"df of StudentT must be a float above 2, got {self.df!r}")
 
     @property
-    def robust(self):
+    def robust(self) -> Likelihood:
         return self
 
-    def __call__(self, locations, others, own):
-        return StudentTColumns(*super().__call__(locations, others, own), self.df)
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
+        return StudentTColumns(*self._normal(locations, others, own), self.df)
 
-    value_and_gradient = Likelihood.value_and_gradient
+    # mypy reads `Array` of the alias as a type of its own.
+    value_and_gradient = Likelihood.value_and_gradient  # type: ignore[assignment]
 
 
 class StudentTColumns(NamedTuple):
     """Independent columns with Student-t noise."""
 
-    mean: torch.Tensor
-    scale: torch.Tensor
+    mean: Tensor
+    scale: Tensor
     df: float
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         standardized = (targets - self.mean) / self.scale
         tails = torch.log1p(standardized.square() / self.df) * (-0.5 * (self.df + 1))
         return tails - self.scale.log() + self._log_constant
 
     @property
-    def _log_constant(self):
+    def _log_constant(self) -> float:
         half = self.df / 2
         at_half = math.lgamma(half + 0.5) - math.lgamma(half)
         return at_half - 0.5 * math.log(self.df * math.pi)
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         mean = self.mean
         noise = torch.randn(
             mean.shape, generator=generator, dtype=mean.dtype, device=mean.device
@@ -290,10 +333,19 @@ class Laplace(Gaussian):
     _unit_variance: ClassVar[float] = 2.0
     robust = Likelihood.robust
 
-    def __call__(self, locations, others, own):
-        return LaplaceColumns(*super().__call__(locations, others, own))
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
+        return LaplaceColumns(*self._normal(locations, others, own))
 
-    def value_and_gradient(self, locations, others, own, targets, observed):
+    def value_and_gradient(
+        self,
+        locations: Array,
+        others: Array,
+        own: Mapping[str, Array],
+        targets: Array,
+        observed: Array | None,
+    ) -> ValueAndGradient[Array]:
         xp = namespace(locations)
         scale = self._scale(locations, others, own)
         inverse = 1 / scale
@@ -307,20 +359,20 @@ class Laplace(Gaussian):
         if self.known_variance is not None:
             return log_prob, d_locations, others, {}
         distance -= 1 if observed is None else observed
-        by_scale = self._through_scale(distance, inverse, others, own)
-        return log_prob, d_locations, *by_scale
+        d_others, d_own = self._through_scale(distance, inverse, others, own)
+        return log_prob, d_locations, d_others, d_own
 
 
 class LaplaceColumns(NamedTuple):
     """Independent columns with Laplace noise."""
 
-    mean: torch.Tensor
-    scale: torch.Tensor
+    mean: Tensor
+    scale: Tensor
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         return -(targets - self.mean).abs() / self.scale - (2 * self.scale).log()
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         # The difference of two exponential draws.
         above, below = (
             torch.empty_like(self.mean).exponential_(generator=generator)
@@ -361,13 +413,19 @@ class LogNormal(Gaussian):
     support: ClassVar[str] = "the positive numbers"
     robust = Likelihood.robust
 
-    def impossible(self, values):
+    def impossible(self, values: np.ndarray) -> np.ndarray:
         return values <= 0
 
-    def statistic(self, targets):
+    def statistic(self, targets: np.ndarray) -> np.ndarray:
         return np.log(targets)
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         # Inputs are standardised logarithms; the locations are logarithms as they are.
         spread = variance.sqrt()
         start = super().start(
@@ -375,11 +433,14 @@ class LogNormal(Gaussian):
         )
         return start._replace(variance=start.variance / variance.clamp_min(1e-12))
 
-    def __call__(self, locations, others, own):
-        return LogNormalColumns(super().__call__(locations, others, own))
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
+        return LogNormalColumns(self._normal(locations, others, own))
 
     # The normal gradient is that of the logarithms, which `log_prob` takes.
-    value_and_gradient = Likelihood.value_and_gradient
+    # mypy reads `Array` of the alias as a type of its own.
+    value_and_gradient = Likelihood.value_and_gradient  # type: ignore[assignment]
 
 
 class LogNormalColumns(NamedTuple):
@@ -388,19 +449,19 @@ class LogNormalColumns(NamedTuple):
     logarithm: GaussianColumns
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         location, scale = self.logarithm
         return (location + 0.5 * scale.square()).clamp(max=LARGEST_LOGARITHM).exp()
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         logarithm = targets.log()
         return self.logarithm.log_prob(logarithm) - logarithm
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         return self.logarithm.sample(generator).clamp(max=LARGEST_LOGARITHM).exp()
 
 
-def _of_row(constant, observed, targets):
+def _of_row(constant: Array, observed: Array | None, targets: Array) -> Array:
     """Sum over the observed cells of a row of what is constant in the targets."""
     if observed is not None:
         return row_sums(constant * observed)
@@ -408,5 +469,5 @@ def _of_row(constant, observed, targets):
     return n_alike * row_sums(constant)
 
 
-def _inverse_softplus(value):
+def _inverse_softplus(value: Tensor) -> Tensor:
     return value + torch.log(-torch.expm1(-value))

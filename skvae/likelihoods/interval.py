@@ -1,19 +1,23 @@
 """Likelihoods of numbers between 0 and 1."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from scipy import special
+from torch import Tensor
 from torch.nn import functional
 
-from skvae.core.arrays import on_tensors
-from skvae.likelihoods.base import Likelihood, LinearStart
+from skvae.core.arrays import ValueAndGradient, on_tensors
+from skvae.likelihoods.base import Columns, Likelihood, LinearStart
 from skvae.likelihoods.special import (
     HALF_LOG_2PI,
     log_gamma_remainder,
     log_standard_gamma,
 )
+from skvae.settings import Shapes
 
 __all__ = ["Beta", "ContinuousBernoulli"]
 
@@ -47,16 +51,22 @@ class Beta(Likelihood):
     support: ClassVar[str] = "the numbers above 0 and below 1"
     least_variance: ClassVar[float] = 0.01
 
-    def own_shapes(self, n_features):
+    def own_shapes(self, n_features: int) -> Shapes:
         return {"log_precision": (n_features,)}
 
-    def impossible(self, values):
+    def impossible(self, values: np.ndarray) -> np.ndarray:
         return (values <= 0) | (values >= 1)
 
-    def statistic(self, targets):
+    def statistic(self, targets: np.ndarray) -> np.ndarray:
         return special.expit(targets)
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         noise = residual_variance.clamp_min(self.least_variance)
         mean = mean.clamp(1e-6, 1 - 1e-6)
         unit = mean * (1 - mean)
@@ -67,7 +77,9 @@ class Beta(Likelihood):
         own = {"log_precision": log_precision}
         return LinearStart(weight, mean.logit(), mean.new_empty(0), own, noise)
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
         log_odds = locations.clamp(-_LOG_ODDS_BOUND, _LOG_ODDS_BOUND)
         return BetaColumns(log_odds, own["log_precision"].clamp(*_LOG_PRECISION_BOUNDS))
 
@@ -75,14 +87,14 @@ class Beta(Likelihood):
 class BetaColumns(NamedTuple):
     """Independent beta columns; targets are log-odds, so that no x rounds to 1."""
 
-    log_odds: torch.Tensor
-    log_precision: torch.Tensor
+    log_odds: Tensor
+    log_precision: Tensor
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         return self.log_odds.sigmoid()
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         log_mean, log_rest = _log_shares(self.log_odds)
         log_a = log_mean + self.log_precision
         log_b = log_rest + self.log_precision
@@ -94,13 +106,13 @@ class BetaColumns(NamedTuple):
         constant = 0.5 * (log_a + log_b - self.log_precision) - HALF_LOG_2PI
         return distance + constant - remainder
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         shares = _log_shares(self.log_odds)
         a, b = ((share + self.log_precision).exp() for share in shares)
         return log_standard_gamma(a, generator) - log_standard_gamma(b, generator)
 
 
-def _log_shares(log_odds):
+def _log_shares(log_odds: Tensor) -> tuple[Tensor, Tensor]:
     """Logarithms of a share and of what is left of 1."""
     return functional.logsigmoid(log_odds), functional.logsigmoid(-log_odds)
 
@@ -135,10 +147,16 @@ class ContinuousBernoulli(Likelihood):
     support: ClassVar[str] = "the numbers from 0 to 1"
     least_variance: ClassVar[float] = 0.05
 
-    def impossible(self, values):
+    def impossible(self, values: np.ndarray) -> np.ndarray:
         return (values < 0) | (values > 1)
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         # The mean is (1 + L(log-odds / 2)) / 2 with Langevin's L = coth y - 1 / y. Its
         # inverse, within 5 %: A. Cohen, Rheologica Acta 30 (1991), equation 12.
         noise = residual_variance.clamp_min(self.least_variance)
@@ -149,11 +167,20 @@ class ContinuousBernoulli(Likelihood):
         weight = loadings * variance.sqrt() * slope.clamp_max(_STEEPEST)
         return LinearStart(weight, locations, mean.new_empty(0), {}, noise)
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
         return ContinuousBernoulliColumns(locations.clamp(-_RATE_BOUND, _RATE_BOUND))
 
     @on_tensors
-    def value_and_gradient(self, locations, others, own, targets, observed):
+    def value_and_gradient(
+        self,
+        locations: Tensor,
+        others: Tensor,
+        own: Mapping[str, Tensor],
+        targets: Tensor,
+        observed: Tensor | None,
+    ) -> ValueAndGradient[Tensor]:
         columns = self(locations, others, own)
         log_prob = columns.log_prob(targets)
         gradient = targets - columns.mean
@@ -171,19 +198,19 @@ _STEEPEST = 40.0
 class ContinuousBernoulliColumns(NamedTuple):
     """Independent columns of greys."""
 
-    log_odds: torch.Tensor
+    log_odds: Tensor
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         is_small, small, large = self._split()
         series = small * _polynomial(_MEAN_SERIES, small.square())
         closed = 0.5 / (large / 2).tanh() - large.reciprocal()
         return 0.5 + torch.where(is_small, series, closed)
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         return self.log_odds * (targets - 0.5) - self._log_normalizer()
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         # The distance from the likelier end, by the inverse of its distribution.
         rate = self.log_odds.abs().clamp_min(1e-6)
         uniform = torch.rand(
@@ -192,7 +219,7 @@ class ContinuousBernoulliColumns(NamedTuple):
         distance = (-(uniform * torch.expm1(-rate)).log1p() / rate).clamp(0.0, 1.0)
         return torch.where(self.log_odds < 0, distance, 1 - distance)
 
-    def _log_normalizer(self):
+    def _log_normalizer(self) -> Tensor:
         """Of exp(t (x - 1/2)): the log of sinh(y) / y, with y half the log-odds t."""
         is_small, small, large = self._split()
         square = small.square()
@@ -201,7 +228,7 @@ class ContinuousBernoulliColumns(NamedTuple):
         closed = rate / 2 + torch.log(-torch.expm1(-rate)) - rate.log()
         return torch.where(is_small, series, closed)
 
-    def _split(self):
+    def _split(self) -> tuple[Tensor, Tensor, Tensor]:
         """Where log-odds are small, and log-odds that are safe in each formula."""
         is_small = self.log_odds.abs() < _SMALL_RATE
         small = torch.where(is_small, self.log_odds, 0.0)
@@ -213,7 +240,7 @@ _NORMALIZER_SERIES = (1 / 24, -1 / 2880, 1 / 181440, -1 / 9676800, 1 / 479001600
 _MEAN_SERIES = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)
 
 
-def _polynomial(coefficients, x):
+def _polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
     total = torch.zeros_like(x)
     for coefficient in reversed(coefficients):
         total = total * x + coefficient

@@ -4,17 +4,20 @@ Their targets are codes: 0 for the first level, 1 for the next. Their `mean` is 
 the one-hot vector: the probabilities of the levels, column after column.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from skvae.core.arrays import on_tensors, row_sums
-from skvae.likelihoods.base import Likelihood, LinearStart
+from skvae.core.arrays import Array, ValueAndGradient, on_tensors, row_sums
+from skvae.likelihoods.base import Columns, Likelihood, LinearStart
+from skvae.settings import Shapes
 
 __all__ = ["Binned", "Categorical", "Identifier", "Ordinal"]
 
@@ -26,13 +29,15 @@ WIDE = 256
 class _Levels(Likelihood):
     """What the families with levels share."""
 
-    def with_levels(self, n_levels):
+    n_levels: tuple[int, ...]
+
+    def with_levels(self, n_levels: Sequence[int]) -> Self:
         return replace(self, n_levels=tuple(int(n) for n in n_levels))
 
-    def n_outputs(self, n_features):
+    def n_outputs(self, n_features: int) -> tuple[int, int]:
         return sum(self.n_levels), 0
 
-    def n_means(self, n_features):
+    def n_means(self, n_features: int) -> int:
         return sum(self.n_levels)
 
 
@@ -56,7 +61,7 @@ class Categorical(_Levels):
     Categorical(n_levels=())
     """
 
-    n_levels: tuple = ()
+    n_levels: tuple[int, ...] = ()
 
     codec: ClassVar[str] = "categories"
     support: ClassVar[str] = "the levels seen in fit"
@@ -64,10 +69,16 @@ class Categorical(_Levels):
     #: Also the least probability by which a slope in x becomes one in the logits.
     least_variance: ClassVar[float] = 0.3
 
-    def n_inputs(self, n_features):
+    def n_inputs(self, n_features: int) -> int:
         return sum(n for n in self.n_levels if n <= WIDE)
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         # To first order in z, p_a(1 + l_a z) has the slope p_a l_a.
         narrow = torch.cat(
             [mean.new_full((n,), n <= WIDE, dtype=torch.bool) for n in self.n_levels]
@@ -77,17 +88,28 @@ class Categorical(_Levels):
         noise = residual_variance.clamp_min(self.least_variance)
         return LinearStart(weight, mean.log(), mean.new_empty(0), {}, noise)
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
         return LevelColumns(locations, self.n_levels)
 
-    def value_and_gradient(self, locations, others, own, targets, observed):
+    def value_and_gradient(
+        self,
+        locations: Array,
+        others: Array,
+        own: Mapping[str, Array],
+        targets: Array,
+        observed: Array | None,
+    ) -> ValueAndGradient[Array]:
         if isinstance(locations, np.ndarray):
             log_prob, gradient = self._on_arrays(locations, targets, observed)
         else:
             log_prob, gradient = self._on_tensors(locations, targets, observed)
         return log_prob, gradient, others, {}
 
-    def _on_tensors(self, locations, targets, observed):
+    def _on_tensors(
+        self, locations: Tensor, targets: Tensor, observed: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         columns = LevelColumns(locations, self.n_levels)
         log_prob, normalizer = columns.log_prob_and_normalizer(targets)
         if observed is not None:
@@ -101,7 +123,9 @@ class Categorical(_Levels):
             gradient.mul_(observed.index_select(-1, owner))
         return log_prob.sum(-1), gradient
 
-    def _on_arrays(self, locations, targets, observed):
+    def _on_arrays(
+        self, locations: np.ndarray, targets: np.ndarray, observed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The same: on the CPU sums over columns as products take a quarter of it."""
         first, spread = _layout(self.n_levels, locations.dtype.name)
         largest = np.maximum.reduceat(locations, first, axis=-1)
@@ -121,7 +145,7 @@ class Categorical(_Levels):
 
 
 @lru_cache(maxsize=32)
-def _layout(n_levels, dtype):
+def _layout(n_levels: tuple[int, ...], dtype: str) -> tuple[np.ndarray, np.ndarray]:
     """The first level of each column, and which levels are whose: (columns, levels)."""
     sizes = np.array(n_levels)
     spread = np.repeat(np.eye(len(sizes), dtype=dtype), sizes, axis=1)
@@ -137,34 +161,34 @@ class LevelColumns:
     n_levels : tuple of int
     """
 
-    def __init__(self, logits, n_levels):
+    def __init__(self, logits: Tensor, n_levels: tuple[int, ...]) -> None:
         self.logits = logits
         self.n_levels = n_levels
         #: Position of the first level of each column, and the column of each level.
         self.first, self.owner = _places(n_levels, logits.device)
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         """Probability of each level, (..., n_rows, sum(n_levels))."""
         return (self.logits - self._normalizer()[..., self.owner]).exp()
 
-    def log_prob_and_normalizer(self, targets):
+    def log_prob_and_normalizer(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities, and each column's log-sum-exp of its logits."""
         normalizer = self._normalizer()
         codes = (targets.long() + self.first).expand(normalizer.shape)
         return self.logits.gather(-1, codes) - normalizer, normalizer
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         return self.log_prob_and_normalizer(targets)[0]
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         drawn = [
             torch.multinomial(logits.softmax(-1), 1, generator=generator)
             for logits in self.logits.split(self.n_levels, -1)
         ]
         return torch.cat(drawn, -1).to(self.logits)
 
-    def _normalizer(self):
+    def _normalizer(self) -> Tensor:
         # Neighbours with equally many levels are summed together.
         runs, first = [], 0
         for n, group in groupby(self.n_levels):
@@ -176,7 +200,7 @@ class LevelColumns:
 
 
 @lru_cache(maxsize=32)
-def _places(n_levels, device):
+def _places(n_levels: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Made once: sending them to a device would make it wait at every step."""
     # What is made in this mode could not be used outside of it.
     with torch.inference_mode(False):
@@ -220,16 +244,22 @@ class Binned(_Levels):
     """
 
     n_bins: int = 100
-    n_levels: tuple = ()
+    n_levels: tuple[int, ...] = ()
 
     codec: ClassVar[str] = "bins"
     least_variance: ClassVar[float] = 0.3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.n_bins >= 2:
             raise ValueError(f"n_bins of Binned must be at least 2, got {self.n_bins}")
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         # Inputs are normal scores s. Around a mean m(z) with noise r, the density of s
         # is N(s; m, r) = N(s; 0, 1) exp(s m / r - s^2 (1 / r - 1) / 2 + constant).
         noise = residual_variance.clamp(self.least_variance, 1.0)
@@ -240,7 +270,9 @@ class Binned(_Levels):
         offset = mean.log() - scores.square() * (1 / per_level - 1) / 2
         return LinearStart(slope, offset, mean.new_empty(0), {}, noise)
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
         return BinnedColumns(locations, self.n_levels)
 
     value_and_gradient = Categorical.value_and_gradient
@@ -250,7 +282,7 @@ class Binned(_Levels):
 class BinnedColumns(LevelColumns):
     """Independent columns of bins; targets are bin numbers."""
 
-    def sample(self, generator):
+    def sample(self, generator: torch.Generator) -> Tensor:
         """Bin numbers, with the position inside the bin as the fraction."""
         codes = super().sample(generator)
         inside = torch.rand(
@@ -282,19 +314,25 @@ class Ordinal(_Levels):
     Ordinal(n_levels=())
     """
 
-    n_levels: tuple = ()
+    n_levels: tuple[int, ...] = ()
 
     codec: ClassVar[str] = "ordered"
     support: ClassVar[str] = "the levels seen in fit"
     least_variance: ClassVar[float] = 0.3
 
-    def n_outputs(self, n_features):
+    def n_outputs(self, n_features: int) -> tuple[int, int]:
         return n_features, 0
 
-    def own_shapes(self, n_features):
+    def own_shapes(self, n_features: int) -> Shapes:
         return {"raw_thresholds": (sum(self.n_levels) - n_features,)}
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         # The inputs are standardised codes; the noise is logistic, of sd 1.81.
         noise = residual_variance.clamp_min(self.least_variance)
         unit = _LOGISTIC_SD / noise.sqrt()
@@ -313,10 +351,14 @@ class Ordinal(_Levels):
         nothing = mean.new_empty(0)
         return LinearStart(loadings * unit, torch.zeros_like(unit), nothing, own, noise)
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
         return LevelColumns(self._log_probabilities(locations, own), self.n_levels)
 
-    def _log_probabilities(self, locations, own):
+    def _log_probabilities(
+        self, locations: Tensor, own: Mapping[str, Tensor]
+    ) -> Tensor:
         raw = own["raw_thresholds"].split([n - 1 for n in self.n_levels], -1)
         columns = []
         for j, thresholds in enumerate(raw):
@@ -350,27 +392,42 @@ class Identifier(_Levels):
     Identifier(n_levels=())
     """
 
-    n_levels: tuple = ()
+    n_levels: tuple[int, ...] = ()
 
     codec: ClassVar[str] = "identifiers"
     support: ClassVar[str] = "the levels seen in fit"
 
-    def n_outputs(self, n_features):
+    def n_outputs(self, n_features: int) -> tuple[int, int]:
         return 0, 0
 
-    def n_inputs(self, n_features):
+    def n_inputs(self, n_features: int) -> int:
         return 0
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         nothing = mean.new_empty(0)
         return LinearStart(loadings, nothing, nothing, {}, residual_variance)
 
-    def __call__(self, locations, others, own):
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
         shape = (*locations.shape[:-1], sum(self.n_levels))
         return LevelColumns(locations.new_zeros(shape), self.n_levels)
 
     @on_tensors
-    def value_and_gradient(self, locations, others, own, targets, observed):
+    def value_and_gradient(
+        self,
+        locations: Tensor,
+        others: Tensor,
+        own: Mapping[str, Tensor],
+        targets: Tensor,
+        observed: Tensor | None,
+    ) -> ValueAndGradient[Tensor]:
         log_levels = targets.new_tensor(self.n_levels).log()
         log_prob = -log_levels.expand(targets.shape)
         if observed is not None:
@@ -383,7 +440,7 @@ _LOGISTIC_SD = 1.8138  # pi / sqrt(3)
 _LEAST_GAP = 1e-4
 
 
-def _between(distances, gaps):
+def _between(distances: Tensor, gaps: Tensor) -> Tensor:
     """Log-probabilities of logistic noise between neighbouring distances."""
     log_below = functional.logsigmoid(distances)
     log_above = functional.logsigmoid(-distances)
@@ -393,6 +450,6 @@ def _between(distances, gaps):
     return torch.cat([log_below[..., :1], middle, log_above[..., -1:]], -1)
 
 
-def _normal_scores(p):
+def _normal_scores(p: Tensor) -> Tensor:
     """Normal quantiles of the middle of each level's share."""
     return torch.special.ndtri((p.cumsum(0) - p / 2).clamp(1e-6, 1 - 1e-6))

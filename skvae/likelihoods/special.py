@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch import Tensor
 
 __all__ = [
     "HALF_LOG_2PI",
@@ -20,7 +21,7 @@ _LARGE = 10.0
 _SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 
 
-def log_gamma_remainder(x):
+def log_gamma_remainder(x: Tensor) -> Tensor:
     """What log Gamma(x) has above Stirling's (x - 1/2) log x - x + log(2 pi) / 2.
 
     The densities of peaked distributions are differences of log Gamma at large
@@ -58,7 +59,7 @@ def log_gamma_remainder(x):
     return torch.where(x > _LARGE, series * inverse, torch.lgamma(small) - stirling)
 
 
-def log_standard_gamma(shape, generator):
+def log_standard_gamma(shape: Tensor, generator: torch.Generator) -> Tensor:
     """Logarithms of draws from gamma distributions of scale 1.
 
     For small shapes the draws themselves would be 0 in floating point.

@@ -5,7 +5,12 @@ outputs: *locations*, which have the linear path, and *others*, which have not. 
 contract is written out in `Network`.
 """
 
-from skvae.networks.base import ACTIVATIONS, Network, plus_product
+from skvae.networks.base import (
+    ACTIVATIONS,
+    Network,
+    NetworkFunction,
+    plus_product,
+)
 from skvae.networks.convolutional import ConvNet
 from skvae.networks.mlp import MLP, Linear, Perceptron
 from skvae.networks.modules import Modules
@@ -18,10 +23,15 @@ __all__ = [
     "Linear",
     "Modules",
     "Network",
+    "NetworkFunction",
     "Perceptron",
     "Residual",
     "plus_product",
 ]
 
 #: What a name may stand for; the others need to be told about images, or modules.
-FAMILIES = {"mlp": MLP, "linear": Linear, "residual": Residual}
+FAMILIES: dict[str, type[Network]] = {
+    "mlp": MLP,
+    "linear": Linear,
+    "residual": Residual,
+}

@@ -1,18 +1,21 @@
 """What every network is: the contract, and what several of them share."""
 
 import math
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from skvae.settings import Settings
+from skvae.settings import Settings, Shapes
 
 __all__ = [
     "ACTIVATIONS",
     "INPUT_BOUND",
     "Network",
+    "NetworkFunction",
     "check_activation",
     "check_size",
     "check_sizes",
@@ -22,7 +25,7 @@ __all__ = [
     "start_glorot",
 ]
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": functional.elu,
     "gelu": functional.gelu,
     "identity": lambda x: x,
@@ -37,6 +40,24 @@ ACTIVATIONS = {
 #: the encoder's hidden layers: far from the data the encoder then goes on as the
 #: linear path does, and not as whatever the hidden layers extrapolate to.
 INPUT_BOUND = 4.0
+
+
+class NetworkFunction(Protocol):
+    """An encoder or a decoder. `Network` says what each of these does."""
+
+    @property
+    def shapes(self) -> Shapes: ...
+
+    @property
+    def can_start_linear(self) -> bool: ...
+
+    def start_random(
+        self, weights: Mapping[str, Tensor], generator: torch.Generator
+    ) -> None: ...
+
+    def __call__(
+        self, weights: Mapping[str, Tensor], x: Tensor
+    ) -> tuple[Tensor, Tensor]: ...
 
 
 class Network(Settings):
@@ -72,7 +93,9 @@ class Network(Settings):
     #: are; else calls are limited to one thread.
     uses_threads: ClassVar[bool] = False
 
-    def encoder(self, n_inputs, n_locations, n_others):
+    def encoder(
+        self, n_inputs: int, n_locations: int, n_others: int
+    ) -> NetworkFunction:
         """The map from rows to the posterior's outputs.
 
         Parameters
@@ -85,7 +108,9 @@ class Network(Settings):
         """
         raise TypeError(f"{type(self).__name__} must define encoder")
 
-    def decoder(self, n_components, n_locations, n_others):
+    def decoder(
+        self, n_components: int, n_locations: int, n_others: int
+    ) -> NetworkFunction:
         """The map from codes to the likelihood's outputs.
 
         Parameters
@@ -98,20 +123,20 @@ class Network(Settings):
         raise TypeError(f"{type(self).__name__} must define decoder")
 
 
-def check_size(name, size):
+def check_size(name: str, size: Any) -> None:
     """Raise a ValueError, by the name of the setting, unless it is positive."""
     if not isinstance(size, Integral) or size < 1:
         raise ValueError(f"{name} must be a positive integer, got {size!r}")
 
 
-def check_sizes(name, sizes):
+def check_sizes(name: str, sizes: Iterable[Any]) -> None:
     """Raise a ValueError, by the name of the setting, unless all are positive."""
     for size in sizes:
         if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"{name} must hold positive integers, got {sizes!r}")
 
 
-def check_activation(activation):
+def check_activation(activation: str) -> None:
     """Raise a ValueError unless there is an activation of that name."""
     if activation not in ACTIVATIONS:
         raise ValueError(
@@ -119,18 +144,18 @@ def check_activation(activation):
         )
 
 
-def draw_in(x):
+def draw_in(x: Tensor) -> Tensor:
     """What the hidden layers of an encoder read of standardised rows."""
     return x * (1 + (x * (1 / INPUT_BOUND)).square()).rsqrt()
 
 
-def plus_product(added, x, matrix):
+def plus_product(added: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
     """``added + x @ matrix``, of one network or of each of several."""
     fused = torch.addmm if x.ndim == 2 else torch.baddbmm
     return fused(added, x, matrix)
 
 
-def start_glorot(weights, generator):
+def start_glorot(weights: Mapping[str, Tensor], generator: torch.Generator) -> None:
     """Glorot-uniform matrices and kernels and zero biases, in place.
 
     References
@@ -147,7 +172,11 @@ def start_glorot(weights, generator):
             tensor.uniform_(-bound, bound, generator=generator)
 
 
-def member_by_member(network, weights, x):
+def member_by_member(
+    network: Callable[[Mapping[str, Tensor], Tensor], tuple[Tensor, Tensor]],
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Locations and others of an ensemble's members, run one after the other."""
     outputs = [
         network({name: weight[e] for name, weight in weights.items()}, rows)

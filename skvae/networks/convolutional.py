@@ -1,12 +1,14 @@
 """Convolutional networks, for images given as flat rows of pixels."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Integral
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from skvae.networks.base import (
@@ -19,6 +21,7 @@ from skvae.networks.base import (
     plus_product,
     start_glorot,
 )
+from skvae.settings import Shapes
 
 __all__ = ["ConvNet"]
 
@@ -79,13 +82,13 @@ activation='silu', linear_path=True)
 
     uses_threads: ClassVar[bool] = True
 
-    image_shape: tuple
-    channels: tuple = (32, 64)
+    image_shape: tuple[int, int, int]
+    channels: tuple[int, ...] = (32, 64)
     kernel_size: int = 3
     activation: str = "silu"
     linear_path: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         shape, channels = self.image_shape, self.channels
         if not isinstance(shape, tuple | list) or len(shape) != 3:
             raise ValueError(
@@ -104,7 +107,7 @@ activation='silu', linear_path=True)
             )
         check_activation(self.activation)
 
-    def encoder(self, n_inputs, n_locations, n_others):
+    def encoder(self, n_inputs: int, n_locations: int, n_others: int) -> "ConvEncoder":
         """The map from images to the posterior's outputs.
 
         Raises
@@ -123,7 +126,9 @@ activation='silu', linear_path=True)
             )
         return ConvEncoder(self, n_locations, n_others)
 
-    def decoder(self, n_components, n_locations, n_others):
+    def decoder(
+        self, n_components: int, n_locations: int, n_others: int
+    ) -> "ConvDecoder":
         """The map from codes to the likelihood's outputs.
 
         Raises
@@ -153,7 +158,9 @@ class _Convolutions:
         shapes that torch gives them.
     """
 
-    def __init__(self, settings, n_locations):
+    shapes: Shapes
+
+    def __init__(self, settings: ConvNet, n_locations: int) -> None:
         self.n_locations = n_locations
         self._image_shape = tuple(settings.image_shape)
         self._channels = tuple(settings.channels)
@@ -167,15 +174,17 @@ class _Convolutions:
         #: Shape of what lies furthest from the image.
         self._inner_shape = (self._channels[-1], *self._sizes[-1])
 
-    def _kernel(self, first, second):
+    def _kernel(self, first: int, second: int) -> tuple[int, int, int, int]:
         return (first, second, self._kernel_size, self._kernel_size)
 
     @property
-    def can_start_linear(self):
+    def can_start_linear(self) -> bool:
         """Whether the network can begin as an affine map."""
         return "linear_path" in self.shapes
 
-    def __call__(self, weights, x):
+    def __call__(
+        self, weights: Mapping[str, Tensor], x: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Outputs for rows x of shape (n_rows, n_inputs).
 
         Where weights and rows have a further dimension in front, of the members of an
@@ -195,11 +204,24 @@ class _Convolutions:
             locations = plus_product(locations, x, weights["linear_path"])
         return locations, outputs[:, self.n_locations :]
 
-    def start_random(self, weights, generator):
+    def _outputs(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """What comes through the convolutions: locations, then others."""
+        raise NotImplementedError
+
+    def start_random(
+        self, weights: Mapping[str, Tensor], generator: torch.Generator
+    ) -> None:
         """Glorot-uniform matrices and kernels and zero biases, in place."""
         start_glorot(weights, generator)
 
-    def start_linear(self, weights, generator, matrix, locations, others):
+    def start_linear(
+        self,
+        weights: Mapping[str, Tensor],
+        generator: torch.Generator,
+        matrix: Tensor,
+        locations: Tensor,
+        others: Tensor,
+    ) -> None:
         """Begin as ``x @ matrix + locations`` with constant others, in place."""
         self.start_random(weights, generator)
         weights["last_weight"].zero_()
@@ -210,7 +232,7 @@ class _Convolutions:
 class ConvEncoder(_Convolutions):
     """From images to means and others."""
 
-    def __init__(self, settings, n_locations, n_others):
+    def __init__(self, settings: ConvNet, n_locations: int, n_others: int) -> None:
         super().__init__(settings, n_locations)
         n_inputs, n_outputs = math.prod(self._image_shape), n_locations + n_others
         self.shapes = {}
@@ -223,7 +245,7 @@ class ConvEncoder(_Convolutions):
         if settings.linear_path:
             self.shapes["linear_path"] = (n_inputs, n_locations)
 
-    def _outputs(self, weights, x):
+    def _outputs(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         hidden = draw_in(x).unflatten(1, self._image_shape)
         for layer in range(len(self._channels)):
             hidden = functional.conv2d(
@@ -242,7 +264,7 @@ class ConvEncoder(_Convolutions):
 class ConvDecoder(_Convolutions):
     """From codes to one image of locations, and perhaps one of others."""
 
-    def __init__(self, settings, n_components, n_others):
+    def __init__(self, settings: ConvNet, n_components: int, n_others: int) -> None:
         n_pixels = math.prod(settings.image_shape)
         super().__init__(settings, n_pixels)
         n_inner = math.prod(self._inner_shape)
@@ -259,7 +281,7 @@ class ConvDecoder(_Convolutions):
         if settings.linear_path:
             self.shapes["linear_path"] = (n_components, n_pixels)
 
-    def _outputs(self, weights, x):
+    def _outputs(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         hidden = plus_product(weights["first_bias"], x, weights["first_weight"])
         hidden = self._activation(hidden.unflatten(1, self._inner_shape))
         *inner_sizes, image_size = self._sizes[-2::-1]
@@ -269,7 +291,13 @@ class ConvDecoder(_Convolutions):
         image = self._enlarged(hidden, image_size, weights["last_weight"])
         return image.flatten(1) + weights["last_bias"]
 
-    def _enlarged(self, hidden, size, kernel, bias=None):
+    def _enlarged(
+        self,
+        hidden: Tensor,
+        size: tuple[int, ...],
+        kernel: Tensor,
+        bias: Tensor | None = None,
+    ) -> Tensor:
         """A transposed convolution, to an even or odd size."""
         least = [_STRIDE * (side - 1) + 1 for side in hidden.shape[2:]]
         return functional.conv_transpose2d(

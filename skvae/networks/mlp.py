@@ -1,9 +1,11 @@
 """Perceptrons: fully connected layers, with a linear path beside them."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from torch import Tensor
 
 from skvae.networks.base import (
     ACTIVATIONS,
@@ -14,6 +16,7 @@ from skvae.networks.base import (
     plus_product,
     start_glorot,
 )
+from skvae.settings import Shapes
 
 __all__ = ["MLP", "Linear", "Perceptron"]
 
@@ -46,27 +49,36 @@ class MLP(Network):
     MLP(hidden_layer_sizes=(128,), activation='relu', linear_path=False)
     """
 
-    hidden_layer_sizes: tuple = (64, 32)
+    hidden_layer_sizes: tuple[int, ...] = (64, 32)
     activation: str = "silu"
     linear_path: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
         check_activation(self.activation)
 
-    def encoder(self, n_inputs, n_locations, n_others):
+    def encoder(self, n_inputs: int, n_locations: int, n_others: int) -> "Perceptron":
         """The map from rows to the posterior's outputs."""
         sizes = tuple(self.hidden_layer_sizes)
         return self._perceptron(n_inputs, sizes, n_locations, n_others, bounded=True)
 
-    def decoder(self, n_components, n_locations, n_others):
+    def decoder(
+        self, n_components: int, n_locations: int, n_others: int
+    ) -> "Perceptron":
         """The map from codes to the likelihood's outputs."""
         sizes = tuple(self.hidden_layer_sizes)[::-1]
         return self._perceptron(
             n_components, sizes, n_locations, n_others, bounded=False
         )
 
-    def _perceptron(self, n_inputs, sizes, n_locations, n_others, bounded):
+    def _perceptron(
+        self,
+        n_inputs: int,
+        sizes: tuple[int, ...],
+        n_locations: int,
+        n_others: int,
+        bounded: bool,
+    ) -> "Perceptron":
         return Perceptron(
             n_inputs,
             sizes,
@@ -99,11 +111,13 @@ class Linear(Network):
     Linear()
     """
 
-    def encoder(self, n_inputs, n_locations, n_others):
+    def encoder(self, n_inputs: int, n_locations: int, n_others: int) -> "Perceptron":
         """The map from rows to the posterior's outputs."""
         return MLP(()).encoder(n_inputs, n_locations, n_others)
 
-    def decoder(self, n_components, n_locations, n_others):
+    def decoder(
+        self, n_components: int, n_locations: int, n_others: int
+    ) -> "Perceptron":
         """The map from codes to the likelihood's outputs."""
         return MLP(()).decoder(n_components, n_locations, n_others)
 
@@ -122,21 +136,21 @@ class Perceptron:
 
     def __init__(
         self,
-        n_inputs,
-        sizes,
-        n_locations,
-        n_others,
+        n_inputs: int,
+        sizes: tuple[int, ...],
+        n_locations: int,
+        n_others: int,
         *,
-        activation,
-        linear_path,
-        bounded,
-    ):
+        activation: Callable[[Tensor], Tensor],
+        linear_path: bool,
+        bounded: bool,
+    ) -> None:
         self.n_locations = n_locations
         self.bounded = bounded
         self.activation = activation
         self.depth = len(sizes)
         self.widths = (n_inputs, *sizes, n_locations + n_others)
-        self.shapes = {}
+        self.shapes: Shapes = {}
         for layer, (fan_in, fan_out) in enumerate(pairwise(self.widths)):
             self.shapes[f"weight_{layer}"] = (fan_in, fan_out)
             self.shapes[f"bias_{layer}"] = (fan_out,)
@@ -144,11 +158,13 @@ class Perceptron:
             self.shapes["linear_path"] = (n_inputs, n_locations)
 
     @property
-    def can_start_linear(self):
+    def can_start_linear(self) -> bool:
         """Whether the network can begin as an affine map."""
         return self.depth == 0 or "linear_path" in self.shapes
 
-    def __call__(self, weights, x):
+    def __call__(
+        self, weights: Mapping[str, Tensor], x: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Outputs for rows x of shape (n_rows, n_inputs).
 
         Several perceptrons run at once where weights and rows have a further dimension,
@@ -164,16 +180,18 @@ class Perceptron:
             hidden = self.activation(self.affine(weights, layer, hidden))
         return self.outputs(weights, hidden, x)
 
-    def bounded_input(self, x):
+    def bounded_input(self, x: Tensor) -> Tensor:
         """What the first hidden layer reads."""
         return draw_in(x) if self.bounded else x
 
-    def affine(self, weights, layer, x):
+    def affine(self, weights: Mapping[str, Tensor], layer: int, x: Tensor) -> Tensor:
         """A layer before its activation."""
         bias, matrix = weights[f"bias_{layer}"], weights[f"weight_{layer}"]
         return plus_product(bias if x.ndim == 2 else bias.unsqueeze(1), x, matrix)
 
-    def outputs(self, weights, hidden, x):
+    def outputs(
+        self, weights: Mapping[str, Tensor], hidden: Tensor, x: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Locations and others, from the last hidden layer and the linear path."""
         outputs = self.affine(weights, self.depth, hidden)
         locations = outputs[..., : self.n_locations]
@@ -181,11 +199,20 @@ class Perceptron:
             locations = plus_product(locations, x, weights["linear_path"])
         return locations, outputs[..., self.n_locations :]
 
-    def start_random(self, weights, generator):
+    def start_random(
+        self, weights: Mapping[str, Tensor], generator: torch.Generator
+    ) -> None:
         """Glorot-uniform matrices and zero biases, in place."""
         start_glorot(weights, generator)
 
-    def start_linear(self, weights, generator, matrix, locations, others):
+    def start_linear(
+        self,
+        weights: Mapping[str, Tensor],
+        generator: torch.Generator,
+        matrix: Tensor,
+        locations: Tensor,
+        others: Tensor,
+    ) -> None:
         """Begin as ``x @ matrix + locations`` with constant others, in place.
 
         The hidden layers are random and their last matrix is zero, so that they

@@ -1,12 +1,13 @@
 """A user's own modules as encoder and decoder."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
@@ -79,26 +80,26 @@ class Modules(Network):
     encoder_module: nn.Module
     decoder_module: nn.Module
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("encoder_module", "decoder_module"):
             module = getattr(self, name)
             _check_module(name, module)
             # The user's own may be trained further, or changed, after this.
             object.__setattr__(self, name, copy.deepcopy(module).cpu().eval())
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Self:
         """Itself: nothing changes it, so that estimators may share it."""
         return self
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
         return self._architecture() == other._architecture()
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(self._architecture())
 
-    def _architecture(self):
+    def _architecture(self) -> tuple[Any, ...]:
         return tuple(
             (
                 repr(module),
@@ -111,7 +112,9 @@ class Modules(Network):
             for module in (self.encoder_module, self.decoder_module)
         )
 
-    def encoder(self, n_inputs, n_locations, n_others):
+    def encoder(
+        self, n_inputs: int, n_locations: int, n_others: int
+    ) -> "ModuleFunction":
         """The map from rows to the posterior's outputs.
 
         Raises
@@ -123,7 +126,9 @@ class Modules(Network):
             "encoder_module", self.encoder_module, n_inputs, n_locations, n_others
         )
 
-    def decoder(self, n_components, n_locations, n_others):
+    def decoder(
+        self, n_components: int, n_locations: int, n_others: int
+    ) -> "ModuleFunction":
         """The map from codes to the likelihood's outputs.
 
         Raises
@@ -147,11 +152,19 @@ class ModuleFunction:
 
     can_start_linear = False
 
-    def __init__(self, name, module, n_inputs, n_locations, n_others):
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        n_inputs: int,
+        n_locations: int,
+        n_others: int,
+    ) -> None:
         self.n_locations = n_locations
         # A call swaps the parameters while it runs, and threads may share the settings.
         self._module = copy.deepcopy(module)
-        self._start, self._fixed = {}, {}
+        self._start: dict[str, Tensor] = {}
+        self._fixed: dict[str, Tensor] = {}
         for key, parameter in self._module.named_parameters():
             part = self._start if parameter.requires_grad else self._fixed
             part[key] = parameter.detach()
@@ -159,7 +172,9 @@ class ModuleFunction:
         self.shapes = {key: tuple(p.shape) or (1,) for key, p in self._start.items()}
         self._check(name, n_inputs, n_others)
 
-    def __call__(self, weights, x):
+    def __call__(
+        self, weights: Mapping[str, Tensor], x: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Outputs for rows x of shape (n_rows, n_inputs).
 
         Where weights and rows have a further dimension in front, of the members of an
@@ -176,18 +191,20 @@ class ModuleFunction:
         outputs = self._run(weights, x)
         return outputs[:, : self.n_locations], outputs[:, self.n_locations :]
 
-    def _run(self, weights, x):
+    def _run(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         parameters = {name: fixed.to(x) for name, fixed in self._fixed.items()}
         for name, start in self._start.items():
             parameters[name] = weights[name].view(start.shape)
         return functional_call(self._module, parameters, (x,))
 
-    def start_random(self, weights, generator):
+    def start_random(
+        self, weights: Mapping[str, Tensor], generator: torch.Generator
+    ) -> None:
         """The module's own parameters, in place; nothing is drawn."""
         for name, weight in weights.items():
             weight.copy_(self._start[name].view(weight.shape))
 
-    def _check(self, name, n_inputs, n_others):
+    def _check(self, name: str, n_inputs: int, n_others: int) -> None:
         """Raise a ValueError unless rows are mapped as they must be, each by itself."""
         generator = torch.Generator("cpu").manual_seed(0)
         rows = torch.randn(
@@ -220,7 +237,7 @@ class ModuleFunction:
             )
 
 
-def _check_module(name, module):
+def _check_module(name: str, module: Any) -> None:
     """Raise a ValueError if the module is none, or one that cannot be a network."""
     if not isinstance(module, nn.Module):
         raise ValueError(f"{name} of Modules must be a torch.nn.Module, got {module!r}")
@@ -233,7 +250,8 @@ def _check_module(name, module):
             "requires_grad=False for a constant."
         )
     for key, part in module.named_modules():
-        rate = part.p if isinstance(part, _DROPOUTS) else getattr(part, "dropout", 0)
+        is_dropout = isinstance(part, _DROPOUTS)
+        rate: float = part.p if is_dropout else getattr(part, "dropout", 0)
         if isinstance(rate, Real) and rate > 0:
             raise ValueError(
                 f"{name} of Modules has dropout at {rate} in part {key!r}, which would "
@@ -247,14 +265,14 @@ def _check_module(name, module):
         )
 
 
-def _fixed_value(parameter):
+def _fixed_value(parameter: nn.Parameter) -> bytes | None:
     """What distinguishes a parameter that is not trained, None for another."""
     if parameter.requires_grad:
         return None
     return parameter.detach().numpy().tobytes()
 
 
-def _described(outputs, n_rows):
+def _described(outputs: Any, n_rows: int) -> int | str:
     """The width of what a module gave for some rows, or in words what it gave."""
     if not isinstance(outputs, torch.Tensor):
         return f"a {type(outputs).__name__}"

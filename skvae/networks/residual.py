@@ -1,6 +1,10 @@
 """Residual networks: blocks that add to what they read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from skvae.networks.base import ACTIVATIONS, Network, check_activation, check_size
 from skvae.networks.mlp import Perceptron
@@ -53,20 +57,22 @@ class Residual(Network):
     activation: str = "silu"
     linear_path: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_size("width", self.width)
         check_size("n_blocks", self.n_blocks)
         check_activation(self.activation)
 
-    def encoder(self, n_inputs, n_locations, n_others):
+    def encoder(self, n_inputs: int, n_locations: int, n_others: int) -> Perceptron:
         """The map from rows to the posterior's outputs."""
         return self._blocks(n_inputs, n_locations, n_others, bounded=True)
 
-    def decoder(self, n_components, n_locations, n_others):
+    def decoder(self, n_components: int, n_locations: int, n_others: int) -> Perceptron:
         """The map from codes to the likelihood's outputs."""
         return self._blocks(n_components, n_locations, n_others, bounded=False)
 
-    def _blocks(self, n_inputs, n_locations, n_others, bounded):
+    def _blocks(
+        self, n_inputs: int, n_locations: int, n_others: int, bounded: bool
+    ) -> Perceptron:
         return ResidualPerceptron(
             n_inputs,
             (self.width,) * (1 + 2 * self.n_blocks),
@@ -81,7 +87,9 @@ class Residual(Network):
 class ResidualPerceptron(Perceptron):
     """A perceptron whose layers after the first are paired in residual blocks."""
 
-    def __call__(self, weights, x):
+    def __call__(
+        self, weights: Mapping[str, Tensor], x: Tensor
+    ) -> tuple[Tensor, Tensor]:
         hidden = self.affine(weights, 0, self.bounded_input(x))
         for layer in range(1, self.depth, 2):
             inner = self.affine(weights, layer, self.activation(hidden))
@@ -89,7 +97,9 @@ class ResidualPerceptron(Perceptron):
             hidden = hidden + added
         return self.outputs(weights, self.activation(hidden), x)
 
-    def start_random(self, weights, generator):
+    def start_random(
+        self, weights: Mapping[str, Tensor], generator: torch.Generator
+    ) -> None:
         """Glorot-uniform matrices, but for the second of each block, which is zero."""
         super().start_random(weights, generator)
         for layer in range(2, self.depth, 2):

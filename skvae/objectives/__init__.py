@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 #: What a name may stand for.
-FAMILIES = {
+FAMILIES: dict[str, type[Objective]] = {
     "elbo": ELBO,
     "iwae": IWAE,
     "free_bits": FreeBits,

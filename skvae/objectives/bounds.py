@@ -3,12 +3,19 @@
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
+from torch import Tensor
 
+from skvae.objectives.terms import Terms
 from skvae.settings import Settings
 
 __all__ = ["ELBO", "IWAE", "Objective", "check_not_negative", "check_positive_integer"]
+
+
+#: How the divergence of a bound is had: see `ELBO`.
+DivergenceForm: TypeAlias = Literal["closed", "monte_carlo", "sticking_the_landing"]
 
 
 class Objective(Settings):
@@ -18,19 +25,23 @@ class Objective(Settings):
     loss of a batch: a tensor without dimensions, in nats per row.
     """
 
+    if TYPE_CHECKING:  # for each family to say
+
+        def __call__(self, terms: Terms, beta: float) -> Tensor: ...
+
     #: The bound by which held-out rows are judged.
     @property
-    def bound(self):
+    def bound(self) -> "Objective":
         return ELBO()
 
     #: How often, at most, the encoder learns for each time that the decoder does.
     n_encoder_steps = 1
 
-    def n_draws(self, n_mc_samples):
+    def n_draws(self, n_mc_samples: int) -> int:
         """Codes drawn per row and step, where the estimator asks for some number."""
         return n_mc_samples
 
-    def warm_up(self, kl_warmup):
+    def warm_up(self, kl_warmup: float) -> tuple[int, float]:
         """Cycles of training, and the share of each over which beta rises from 0."""
         return 1, kl_warmup
 
@@ -72,9 +83,9 @@ class ELBO(Objective):
     ELBO(divergence='sticking_the_landing')
     """
 
-    divergence: str = "closed"
+    divergence: DivergenceForm = "closed"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         known = ("closed", "monte_carlo", "sticking_the_landing")
         if self.divergence not in known:
             raise ValueError(
@@ -82,7 +93,7 @@ class ELBO(Objective):
                 f"got {self.divergence!r}"
             )
 
-    def __call__(self, terms, beta):
+    def __call__(self, terms: Terms, beta: float) -> Tensor:
         if self.divergence == "closed":
             kl = terms.kl
         elif self.divergence == "monte_carlo":
@@ -130,23 +141,23 @@ class IWAE(Objective):
     n_samples: int = 20
     doubly_reparameterized: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive_integer(self, "n_samples")
 
     @property
-    def bound(self):
+    def bound(self) -> "IWAE":
         return IWAE(self.n_samples)
 
-    def n_draws(self, n_mc_samples):
+    def n_draws(self, n_mc_samples: int) -> int:
         return self.n_samples
 
-    def __call__(self, terms, beta):
+    def __call__(self, terms: Terms, beta: float) -> Tensor:
         if self.doubly_reparameterized and terms.z.requires_grad:
             return self._by_path(terms, beta)
         log_w = terms.log_likelihood + beta * terms.log_ratio
         return -terms.log_mean_exp(log_w).mean()
 
-    def _by_path(self, terms, beta):
+    def _by_path(self, terms: Terms, beta: float) -> Tensor:
         log_w = terms.log_likelihood + beta * terms.log_ratio_by_path
         share = torch.softmax(log_w.detach(), 0)
         # The decoder's gradient is weighted once, that of the draws, at beta = 1, once
@@ -158,7 +169,7 @@ class IWAE(Objective):
         return surrogate + (value - surrogate).detach()
 
 
-def check_positive_integer(settings, name):
+def check_positive_integer(settings: Objective, name: str) -> None:
     value = getattr(settings, name)
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(
@@ -167,8 +178,8 @@ def check_positive_integer(settings, name):
         )
 
 
-def check_not_negative(settings, name):
-    value = getattr(settings, name)
+def check_not_negative(settings: Objective, name: str) -> None:
+    value: float = getattr(settings, name)
     if not (isinstance(value, Real) and 0 <= value < math.inf):
         raise ValueError(
             f"{name} of {type(settings).__name__} must be a float from 0 on, "

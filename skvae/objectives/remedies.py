@@ -3,12 +3,16 @@
 from dataclasses import dataclass, field
 from numbers import Real
 
+from torch import Tensor
+
 from skvae.objectives.bounds import (
     ELBO,
+    DivergenceForm,
     Objective,
     check_not_negative,
     check_positive_integer,
 )
+from skvae.objectives.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,10 @@ class FreeBits(Objective):
 
     nats: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_not_negative(self, "nats")
 
-    def __call__(self, terms, beta):
+    def __call__(self, terms: Terms, beta: float) -> Tensor:
         kl = terms.kl_per_component.mean(-2).clamp_min(self.nats).sum(-1).mean()
         return beta * kl - terms.expected(terms.log_likelihood).mean()
 
@@ -82,11 +86,11 @@ class CyclicalWarmup(ELBO):
     CyclicalWarmup(divergence='closed', n_cycles=2, rise=0.5)
     """
 
-    divergence: str = field(default="closed", kw_only=True)
+    divergence: DivergenceForm = field(default="closed", kw_only=True)
     n_cycles: int = 4
     rise: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_positive_integer(self, "n_cycles")
         if not (isinstance(self.rise, Real) and 0 <= self.rise <= 1):
@@ -94,7 +98,7 @@ class CyclicalWarmup(ELBO):
                 f"rise of CyclicalWarmup must lie within 0 and 1, got {self.rise!r}"
             )
 
-    def warm_up(self, kl_warmup):
+    def warm_up(self, kl_warmup: float) -> tuple[int, float]:
         return self.n_cycles, self.rise
 
 
@@ -132,9 +136,9 @@ class Aggressive(ELBO):
     Aggressive(divergence='closed', n_encoder_steps=5)
     """
 
-    divergence: str = field(default="closed", kw_only=True)
+    divergence: DivergenceForm = field(default="closed", kw_only=True)
     n_encoder_steps: int = 10
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_positive_integer(self, "n_encoder_steps")

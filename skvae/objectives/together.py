@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from numbers import Real
 
 import torch
+from torch import Tensor
 
 from skvae import priors
 from skvae.objectives.bounds import Objective, check_not_negative
+from skvae.objectives.terms import Terms
 from skvae.posteriors.gaussian import GaussianCodes
 
 __all__ = ["MMD", "TotalCorrelation", "squared_discrepancy", "total_correlation"]
@@ -47,15 +49,15 @@ class TotalCorrelation(Objective):
 
     weight: float = 6.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_not_negative(self, "weight")
 
-    def __call__(self, terms, beta):
+    def __call__(self, terms: Terms, beta: float) -> Tensor:
         kl = terms.kl.mean() + (self.weight - 1) * total_correlation(terms)
         return beta * kl - terms.expected(terms.log_likelihood).mean()
 
 
-def total_correlation(terms):
+def total_correlation(terms: Terms) -> Tensor:
     """KL of the batch's code from its components shuffled, in nats.
 
     An estimate from the first draw of each row. It is too high where codes are narrow
@@ -123,7 +125,7 @@ class MMD(Objective):
     kl_weight: float = 0.0
     bandwidth: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_not_negative(self, "weight")
         check_not_negative(self, "kl_weight")
         if self.bandwidth is not None and not (
@@ -134,7 +136,7 @@ class MMD(Objective):
                 f"got {self.bandwidth!r}"
             )
 
-    def __call__(self, terms, beta):
+    def __call__(self, terms: Terms, beta: float) -> Tensor:
         if not isinstance(terms.prior, priors.Gaussian):
             raise ValueError(
                 "MMD needs codes that are any numbers and a standard normal prior: set "
@@ -147,7 +149,7 @@ class MMD(Objective):
         return beta * kl - terms.expected(terms.log_likelihood).mean()
 
 
-def squared_discrepancy(z, bandwidth):
+def squared_discrepancy(z: Tensor, bandwidth: float) -> Tensor:
     """Squared maximum mean discrepancy of rows from N(0, I), without bias.
 
     Parameters

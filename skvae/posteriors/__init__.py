@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 #: What a name may stand for.
-FAMILIES = {
+FAMILIES: dict[str, type[Posterior]] = {
     "gaussian": Gaussian,
     "full_gaussian": FullGaussian,
     "laplace": Laplace,

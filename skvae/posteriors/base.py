@@ -1,10 +1,13 @@
 """What every posterior is: the contract."""
 
 import math
-from dataclasses import fields
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from skvae import priors
 from skvae.settings import Settings
@@ -25,7 +28,7 @@ LARGEST_LOGARITHM = 60.0
 EULER = 0.57721566490153286
 
 
-def bounded(raw, low=-8.0, high=8.0):
+def bounded(raw: Tensor, low: float = -8.0, high: float = 8.0) -> Tensor:
     """A smooth number in (low, high) that is ``raw`` where that is small.
 
     exp of the result and its gradient are finite whatever the encoder's output; the
@@ -36,7 +39,7 @@ def bounded(raw, low=-8.0, high=8.0):
     )
 
 
-def unbounded(value, low=-8.0, high=8.0):
+def unbounded(value: Tensor, low: float = -8.0, high: float = 8.0) -> Tensor:
     """Inverse of `bounded`; what is beyond the bounds is taken just within them."""
     value = value.clamp(0.99 * low, 0.99 * high)
     return torch.where(
@@ -58,7 +61,21 @@ class Codes:
       components depend on each other; None where no closed form is known.
     """
 
-    def mapped(self, function):
+    #: Subclasses are dataclasses, and `fields` may read them.
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    if TYPE_CHECKING:  # a property would stand in the way of a field of that name
+
+        @property
+        def mean(self) -> Tensor: ...
+
+        def rsample(self, noise: Tensor) -> Tensor: ...
+
+        def log_prob(self, z: Tensor) -> Tensor: ...
+
+        def kl_divergence(self, prior: priors.Prior) -> Tensor | None: ...
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
         """The same with a function applied to each tensor."""
         parts = [getattr(self, field.name) for field in fields(self)]
         return type(self)(
@@ -72,7 +89,7 @@ class Codes:
             )
         )
 
-    def log_shares(self):
+    def log_shares(self) -> Tensor | None:
         """Logarithm of what each draw stands for, (n_draws, n_rows).
 
         None where all draws stand for as much; the posterior's own probabilities where
@@ -101,15 +118,17 @@ class Posterior(Settings):
     #: Whether the network may begin at the posterior of a linear-Gaussian model.
     can_start_linear: ClassVar[bool] = False
 
-    def n_outputs(self, n_components):
+    def n_outputs(self, n_components: int) -> tuple[int, int]:
         """Number of (locations, others) that the encoder must give."""
         return n_components, n_components
 
-    def n_noise(self, n_components):
+    def n_noise(self, n_components: int) -> int:
         """Width of the noise that a draw is made of."""
         return n_components
 
-    def linear_start(self, loadings, noise_variance):
+    def linear_start(
+        self, loadings: Tensor, noise_variance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Encoder outputs, affine in the centred inputs, of a linear-Gaussian model.
 
         Parameters
@@ -125,7 +144,7 @@ class Posterior(Settings):
         """
         raise TypeError(f"{type(self).__name__} has no linear start")
 
-    def noise(self, shape, generator):
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Noise for training draws, float32, on the generator's device."""
         uniforms = torch.rand(
             shape, generator=generator, dtype=torch.float64, device=generator.device
@@ -133,17 +152,17 @@ class Posterior(Settings):
         # Away from 0 and 1, where quantiles are infinite.
         return self.carry(uniforms * (1 - 2**-30) + 2**-31).float()
 
-    def carry(self, uniforms):
+    def carry(self, uniforms: Tensor) -> Tensor:
         """Noise for scoring: the uniforms carried by the inverse CDF."""
         return torch.special.ndtri(uniforms)
 
-    def sample(self, codes, generator):
+    def sample(self, codes: Codes, generator: torch.Generator) -> Tensor:
         """A code of each row, (n_rows, n_components), in float64."""
         n_rows, n_components = codes.mean.shape
         noise = self.noise((n_rows, self.n_noise(n_components)), generator)
         return codes.rsample(noise.double()).double()
 
-    def unit(self, n_components, like):
+    def unit(self, n_components: int, like: Tensor) -> Codes:
         """The codes of one row at the family's standard member, such as Exponential(1).
 
         It is the prior that goes with the family where that has no other.
@@ -151,7 +170,7 @@ class Posterior(Settings):
         zeros = (like.new_zeros((1, n)) for n in self.n_outputs(n_components))
         return self(*zeros)
 
-    def standard(self, n_components, like):
+    def standard(self, n_components: int, like: Tensor) -> Codes:
         """The codes of one row of which nothing is known: the prior, or nearly so.
 
         Where the family does not have its prior, a member that leaves nothing of it
@@ -159,19 +178,19 @@ class Posterior(Settings):
         """
         return self.unit(n_components, like)
 
-    def features(self, z):
+    def features(self, z: Tensor) -> Tensor:
         """What the decoder reads of codes: something with finite moments."""
         return z
 
-    def mixture(self, codes):
+    def mixture(self, codes: Codes) -> priors.Prior:
         """The distribution of the code of a row taken at random, as a prior."""
         return priors.MixtureOfCodes(codes, self)
 
-    def contains(self, Z):
+    def contains(self, Z: np.ndarray) -> np.ndarray:
         """Mask of the codes that lie in the support, of an array's entries."""
         return Z == Z
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         """The codes of each row, from outputs of shape (n_rows, .)."""
         raise TypeError(f"{type(self).__name__} must define __call__")
 
@@ -189,8 +208,8 @@ class Positive(Posterior):
     log_mean: ClassVar[float] = -EULER
     log_deviation: ClassVar[float] = math.pi / math.sqrt(6)
 
-    def features(self, z):
+    def features(self, z: Tensor) -> Tensor:
         return (z.log() - self.log_mean) / self.log_deviation
 
-    def contains(self, Z):
+    def contains(self, Z: np.ndarray) -> np.ndarray:
         return Z > 0

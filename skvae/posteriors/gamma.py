@@ -7,11 +7,12 @@ CDF of its shape; the gradient by the shape follows from the CDF's (Figurnov et 
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from scipy import special
+from torch import Tensor
 
 from skvae import priors
 from skvae.posteriors.base import (
@@ -37,7 +38,7 @@ class _StandardGamma(torch.autograd.Function):
     """Gamma quantiles at the probabilities that normal noise has."""
 
     @staticmethod
-    def forward(shape, noise):
+    def forward(shape: Tensor, noise: Tensor) -> Tensor:
         shape, noise = torch.broadcast_tensors(shape, noise)
         shapes, scores = (part.double().numpy(force=True) for part in (shape, noise))
         # By the tail that the noise is in, whose probability has all digits.
@@ -48,17 +49,19 @@ class _StandardGamma(torch.autograd.Function):
         return torch.from_numpy(drawn.clip(_LEAST)).to(shape)
 
     @staticmethod
-    def setup_context(context, inputs, output):
+    def setup_context(
+        context: Any, inputs: tuple[Tensor, Tensor], output: Tensor
+    ) -> None:
         context.save_for_backward(inputs[0], output)
 
     @staticmethod
-    def backward(context, gradient):
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
         shape, drawn = context.saved_tensors
         by_shape = torch._standard_gamma_grad(shape.expand_as(drawn), drawn)
         return (gradient * by_shape).sum_to_size(shape.shape), None
 
 
-def standard_gamma(shape, noise):
+def standard_gamma(shape: Tensor, noise: Tensor) -> Tensor:
     """Gamma draws of unit rate, smooth in the shape.
 
     Parameters
@@ -96,7 +99,9 @@ class Gamma(Positive):
 
     can_start_linear: ClassVar[bool] = True
 
-    def linear_start(self, loadings, noise_variance):
+    def linear_start(
+        self, loadings: Tensor, noise_variance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         matrix, _, scale = linear_gaussian_start(loadings, noise_variance)
         # The logarithm of a code has the variance trigamma(shape), and the mean
         # digamma(shape) - log(shape) plus the logarithm of the code's mean.
@@ -105,7 +110,7 @@ class Gamma(Positive):
         others = unbounded(shape.log(), *_LOG_SHAPE)
         return self.log_deviation * matrix, locations, others
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         log_shape = bounded(others, *_LOG_SHAPE)
         log_mean = bounded(locations, -20.0, 20.0)
         return GammaCodes(log_shape, log_shape - log_mean, self)
@@ -130,10 +135,10 @@ class ChiSquared(Gamma):
     log_mean: ClassVar[float] = math.log(2) - EULER
     can_start_linear: ClassVar[bool] = False
 
-    def n_outputs(self, n_components):
+    def n_outputs(self, n_components: int) -> tuple[int, int]:
         return n_components, 0
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         log_shape = bounded(locations, *_LOG_SHAPE)
         log_rate = torch.full_like(log_shape, -math.log(2))
         return GammaCodes(log_shape, log_rate, self)
@@ -143,30 +148,30 @@ class ChiSquared(Gamma):
 class GammaCodes(Codes):
     """Independent gamma components, for each row."""
 
-    log_shape: torch.Tensor
-    log_rate: torch.Tensor
+    log_shape: Tensor
+    log_rate: Tensor
     family: Posterior
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         return (self.log_shape - self.log_rate).exp()
 
-    def rsample(self, noise):
+    def rsample(self, noise: Tensor) -> Tensor:
         drawn = standard_gamma(self.log_shape.exp(), noise)
         return (drawn * (-self.log_rate).exp()).clamp_min(_LEAST)
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         shape, logarithm = self.log_shape.exp(), z.log()
         terms = shape * self.log_rate - torch.lgamma(shape) - z * self.log_rate.exp()
         return (terms + (shape - 1) * logarithm).sum(-1)
 
-    def kl_divergence(self, prior):
+    def kl_divergence(self, prior: priors.Prior) -> Tensor | None:
         if prior.is_standard_of(type(self.family)):
-            standard = self.family.standard(1, self.log_shape)
+            standard = cast(GammaCodes, self.family.standard(1, self.log_shape))
             prior = priors.Distribution(standard.as_torch())
         return priors.closed_kl(self.as_torch(), prior)
 
-    def as_torch(self):
+    def as_torch(self) -> torch.distributions.Gamma:
         """The same, as torch has it."""
         parts = self.log_shape.exp(), self.log_rate.exp()
         return torch.distributions.Gamma(*parts, validate_args=False)
@@ -190,13 +195,13 @@ class Beta(Posterior):
 
     support: ClassVar[str] = "unit interval"
 
-    def n_noise(self, n_components):
+    def n_noise(self, n_components: int) -> int:
         return 2 * n_components
 
-    def contains(self, Z):
+    def contains(self, Z: np.ndarray) -> np.ndarray:
         return (Z > 0) & (Z < 1)
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         shapes = locations + others, others - locations
         return BetaCodes(*(bounded(part, *_LOG_SHAPE).exp() for part in shapes))
 
@@ -205,27 +210,27 @@ class Beta(Posterior):
 class BetaCodes(Codes):
     """Independent beta components, for each row."""
 
-    first: torch.Tensor
-    second: torch.Tensor
+    first: Tensor
+    second: Tensor
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         return self.first / (self.first + self.second)
 
-    def rsample(self, noise):
+    def rsample(self, noise: Tensor) -> Tensor:
         both = torch.cat([self.first, self.second], -1)
         first, second = standard_gamma(both, noise).chunk(2, -1)
         return (first / (first + second)).clamp(_MARGIN, 1 - _MARGIN)
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         return self.as_torch().log_prob(z).sum(-1)
 
-    def kl_divergence(self, prior):
+    def kl_divergence(self, prior: priors.Prior) -> Tensor | None:
         if prior.is_standard_of(Beta):
             prior = priors.Distribution(torch.distributions.Beta(1.0, 1.0))
         return priors.closed_kl(self.as_torch(), prior)
 
-    def as_torch(self):
+    def as_torch(self) -> torch.distributions.Beta:
         """The same, as torch has it."""
         return torch.distributions.Beta(self.first, self.second, validate_args=False)
 
@@ -249,14 +254,14 @@ class Dirichlet(Posterior):
 
     support: ClassVar[str] = "simplex"
 
-    def n_outputs(self, n_components):
+    def n_outputs(self, n_components: int) -> tuple[int, int]:
         return n_components, 0
 
-    def contains(self, Z):
+    def contains(self, Z: np.ndarray) -> np.ndarray:
         sums = abs(Z.sum(1, keepdims=True) - 1) < 1e-3
         return (Z >= 0) & sums
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         return DirichletCodes(bounded(locations, *_LOG_SHAPE).exp())
 
 
@@ -264,33 +269,33 @@ class Dirichlet(Posterior):
 class DirichletCodes(Codes):
     """Shares of components, for each row."""
 
-    concentration: torch.Tensor
+    concentration: Tensor
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         return self.concentration / self.concentration.sum(-1, keepdim=True)
 
-    def rsample(self, noise):
+    def rsample(self, noise: Tensor) -> Tensor:
         drawn = standard_gamma(self.concentration, noise)
         shares = drawn / drawn.sum(-1, keepdim=True)
         shares = shares.clamp_min(_MARGIN)
         return shares / shares.sum(-1, keepdim=True)
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         return self.as_torch().log_prob(z)
 
-    def kl_divergence(self, prior):
+    def kl_divergence(self, prior: priors.Prior) -> Tensor | None:
         if prior.is_standard_of(Dirichlet):
             ones = torch.ones_like(self.concentration[:1])
             prior = priors.Distribution(torch.distributions.Dirichlet(ones[0]))
         return priors.closed_kl(self.as_torch(), prior)
 
-    def as_torch(self):
+    def as_torch(self) -> torch.distributions.Dirichlet:
         """The same, as torch has it."""
         return torch.distributions.Dirichlet(self.concentration, validate_args=False)
 
 
-def _inverse_trigamma(values):
+def _inverse_trigamma(values: Tensor) -> Tensor:
     """Newton's method, from where trigamma is about 1 / shape + 1 / (2 shape^2)."""
     shape = 0.5 + 1 / values
     for _ in range(10):

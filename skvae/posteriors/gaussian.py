@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
+from torch import Tensor
 
 from skvae import priors
-from skvae.core.arrays import tanh
+from skvae.core.arrays import Array, tanh
 from skvae.posteriors.base import LARGEST_LOGARITHM, Codes, Positive, Posterior
 
 __all__ = ["FullGaussian", "Gaussian", "LogNormal", "linear_gaussian_start"]
@@ -16,7 +17,7 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 #: Bound of the log-scales: exp(+-8) covers every posterior that data can call for,
 #: and keeps exp and its gradient finite whatever the encoder's input.
-_LOG_SCALE_BOUND = 8.0
+LOG_SCALE_BOUND = 8.0
 
 
 @dataclass(frozen=True)
@@ -38,28 +39,31 @@ class Gaussian(Posterior):
     prior: ClassVar[str] = "gaussian"
     can_start_linear: ClassVar[bool] = True
 
-    def linear_start(self, loadings, noise_variance):
+    def linear_start(
+        self, loadings: Tensor, noise_variance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         matrix, locations, scale = linear_gaussian_start(loadings, noise_variance)
         return matrix, locations, self.raw(scale)
 
-    def raw(self, scale):
+    def raw(self, scale: Tensor) -> Tensor:
         """The others at which components have these scales."""
-        return _LOG_SCALE_BOUND * torch.atanh(scale.log() / _LOG_SCALE_BOUND)
+        return LOG_SCALE_BOUND * torch.atanh(scale.log() / LOG_SCALE_BOUND)
 
-    def noise(self, shape, generator):
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.randn(
             shape, generator=generator, dtype=torch.float32, device=generator.device
         )
 
-    def unpack(self, locations, others):
+    def unpack(self, locations: Array, others: Array) -> tuple[Array, Array, Array]:
         """Means, squashed others in (-1, 1), and the log-scales that they make."""
-        squashed = tanh(others / _LOG_SCALE_BOUND)
-        return locations, squashed, _LOG_SCALE_BOUND * squashed
+        squashed = tanh(others / LOG_SCALE_BOUND)
+        return locations, squashed, LOG_SCALE_BOUND * squashed
 
-    def mixture(self, codes):
-        return priors.MixtureOfNormals(codes.mean, codes.log_scale)
+    def mixture(self, codes: Codes) -> priors.Prior:
+        normals = cast("GaussianCodes", codes)
+        return priors.MixtureOfNormals(normals.mean, normals.log_scale)
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         mean, _, log_scale = self.unpack(locations, others)
         return GaussianCodes(mean, log_scale)
 
@@ -68,18 +72,18 @@ class Gaussian(Posterior):
 class GaussianCodes(Codes):
     """Independent normal components, for each row."""
 
-    mean: torch.Tensor
-    log_scale: torch.Tensor
+    mean: Tensor
+    log_scale: Tensor
 
-    def rsample(self, noise):
+    def rsample(self, noise: Tensor) -> Tensor:
         return self.mean + self.log_scale.exp() * noise
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         standardized = (z - self.mean) * (-self.log_scale).exp()
         terms = -0.5 * standardized.square() - (self.log_scale + _HALF_LOG_2PI)
         return terms.sum(-1)
 
-    def kl_divergence(self, prior):
+    def kl_divergence(self, prior: priors.Prior) -> Tensor | None:
         if not isinstance(prior, priors.Gaussian):
             q = torch.distributions.Normal(
                 self.mean, self.log_scale.exp(), validate_args=False
@@ -107,10 +111,12 @@ class FullGaussian(Gaussian):
 
     mixture = Posterior.mixture
 
-    def n_outputs(self, n_components):
+    def n_outputs(self, n_components: int) -> tuple[int, int]:
         return n_components, n_components * (n_components + 1) // 2
 
-    def linear_start(self, loadings, noise_variance):
+    def linear_start(
+        self, loadings: Tensor, noise_variance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         precision, matrix = _linear_gaussian(loadings, noise_variance)
         factor = torch.linalg.cholesky(torch.linalg.inv(precision))
         scale = factor.diagonal()
@@ -119,7 +125,7 @@ class FullGaussian(Gaussian):
         locations = matrix.new_zeros(len(loadings))
         return matrix, locations, torch.cat([self.raw(scale), below])
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         n_components = locations.shape[-1]
         mean, _, log_scale = self.unpack(locations, others[..., :n_components])
         # Rows of a unit triangle times the scales: the determinant is their product.
@@ -133,21 +139,21 @@ class FullGaussian(Gaussian):
 class FullGaussianCodes(Codes):
     """Correlated normal components, for each row."""
 
-    mean: torch.Tensor
-    log_scale: torch.Tensor  # logarithm of the factor's diagonal
-    factor: torch.Tensor  # lower triangle, (n_rows, n_components, n_components)
+    mean: Tensor
+    log_scale: Tensor  # logarithm of the factor's diagonal
+    factor: Tensor  # lower triangle, (n_rows, n_components, n_components)
 
-    def rsample(self, noise):
+    def rsample(self, noise: Tensor) -> Tensor:
         return self.mean + (self.factor @ noise.unsqueeze(-1)).squeeze(-1)
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         centered = (z - self.mean).unsqueeze(-1)
         factor = self.factor.expand(*centered.shape[:-1], z.shape[-1])
         noise = torch.linalg.solve_triangular(factor, centered, upper=False)
         terms = -0.5 * noise.squeeze(-1).square() - (self.log_scale + _HALF_LOG_2PI)
         return terms.sum(-1)
 
-    def kl_divergence(self, prior):
+    def kl_divergence(self, prior: priors.Prior) -> Tensor | None:
         # The divergence of N(m, S) from N(0, I), (tr S + m'm - k - log |S|) / 2, is a
         # sum over components; log |S| is twice that of the diagonal's logarithms.
         if not isinstance(prior, priors.Gaussian):
@@ -187,8 +193,9 @@ class LogNormal(Positive):
     unpack = Gaussian.unpack
     noise = Gaussian.noise
 
-    def __call__(self, locations, others):
-        mean, _, log_scale = self.unpack(locations, others)
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
+        # mypy wants a Gaussian as self.
+        mean, _, log_scale = self.unpack(locations, others)  # type: ignore[misc]
         return LogNormalCodes(GaussianCodes(mean, log_scale))
 
 
@@ -199,25 +206,27 @@ class LogNormalCodes(Codes):
     logarithm: GaussianCodes
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         half_variance = 0.5 * (2 * self.logarithm.log_scale).exp()
         return (self.logarithm.mean + half_variance).clamp(max=LARGEST_LOGARITHM).exp()
 
-    def rsample(self, noise):
+    def rsample(self, noise: Tensor) -> Tensor:
         bounds = -LARGEST_LOGARITHM, LARGEST_LOGARITHM
         return self.logarithm.rsample(noise).clamp(*bounds).exp()
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         logarithm = z.log()
         return self.logarithm.log_prob(logarithm) - logarithm.sum(-1)
 
-    def kl_divergence(self, prior):
+    def kl_divergence(self, prior: priors.Prior) -> Tensor | None:
         if not prior.is_standard_of(LogNormal):
             return None
         return self.logarithm.kl_divergence(priors.Gaussian())
 
 
-def linear_gaussian_start(loadings, noise_variance):
+def linear_gaussian_start(
+    loadings: Tensor, noise_variance: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Matrix, means at 0 and scales of the best independent normal posterior.
 
     The means are exact, the scales where the loadings are orthogonal.
@@ -227,7 +236,7 @@ def linear_gaussian_start(loadings, noise_variance):
     return matrix, locations, precision.diagonal().rsqrt()
 
 
-def _linear_gaussian(loadings, noise_variance):
+def _linear_gaussian(loadings: Tensor, noise_variance: Tensor) -> tuple[Tensor, Tensor]:
     """Precision of z given x, and the matrix from x to the mean of z."""
     weighted = loadings / noise_variance
     precision = torch.eye(len(loadings), dtype=loadings.dtype, device=loadings.device)
@@ -235,6 +244,6 @@ def _linear_gaussian(loadings, noise_variance):
     return precision, torch.linalg.solve(precision, weighted).T
 
 
-def _below_diagonal(n):
+def _below_diagonal(n: int) -> tuple[Tensor, ...]:
     """Row and column numbers of the entries below the diagonal."""
     return torch.tril_indices(n, n, -1, device="cpu").unbind()

@@ -6,11 +6,14 @@ a location plus an exponentially distributed number, or its logarithm, over a sh
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
+from skvae import priors
 from skvae.posteriors.base import (
     EULER,
     LARGEST_LOGARITHM,
@@ -33,7 +36,7 @@ _LOG_SCALE, _LOG_SHAPE = (-20.0, 20.0), (-1.5, 6.0)
 class _FromExponential(Positive):
     """What the families share: noise is exponential."""
 
-    def carry(self, uniforms):
+    def carry(self, uniforms: Tensor) -> Tensor:
         return -torch.log1p(-uniforms)
 
 
@@ -56,7 +59,9 @@ class Weibull(_FromExponential):
 
     can_start_linear: ClassVar[bool] = True
 
-    def linear_start(self, loadings, noise_variance):
+    def linear_start(
+        self, loadings: Tensor, noise_variance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         matrix, _, scale = linear_gaussian_start(loadings, noise_variance)
         # The logarithm of a code has the deviation of the prior's over the shape, and
         # its mean is Euler's constant over the shape below the scale's logarithm.
@@ -67,7 +72,7 @@ class Weibull(_FromExponential):
             unbounded(-scale.log(), *_LOG_SHAPE),
         )
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         log_shape = bounded(others, *_LOG_SHAPE)
         return WeibullCodes(bounded(locations, *_LOG_SCALE), log_shape, self)
 
@@ -93,14 +98,16 @@ class Exponential(_FromExponential):
     log_shape: ClassVar[float] = 0.0
     log_scale: ClassVar[float] = 0.0
 
-    def n_outputs(self, n_components):
+    def n_outputs(self, n_components: int) -> tuple[int, int]:
         return n_components, 0
 
-    def linear_start(self, loadings, noise_variance):
+    def linear_start(
+        self, loadings: Tensor, noise_variance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         matrix, locations, _ = linear_gaussian_start(loadings, noise_variance)
         return self.log_deviation * matrix, locations, locations.new_empty(0)
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         log_scale = self.log_scale + bounded(locations, *_LOG_SCALE)
         log_shape = torch.full_like(locations, self.log_shape)
         return WeibullCodes(log_scale, log_shape, self)
@@ -135,30 +142,30 @@ class Rayleigh(Exponential):
 class WeibullCodes(Codes):
     """Independent Weibull components, for each row."""
 
-    log_scale: torch.Tensor
-    log_shape: torch.Tensor
+    log_scale: Tensor
+    log_shape: Tensor
     family: Posterior
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         log_mean = self.log_scale + torch.lgamma(1 + (-self.log_shape).exp())
         return log_mean.clamp(max=LARGEST_LOGARITHM).exp()
 
-    def rsample(self, noise):
+    def rsample(self, noise: Tensor) -> Tensor:
         logarithm = self.log_scale + noise.log() * (-self.log_shape).exp()
         return logarithm.clamp(-LARGEST_LOGARITHM, LARGEST_LOGARITHM).exp()
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         logarithm = z.log()
         # The logarithm of the noise that makes z.
         log_noise = (logarithm - self.log_scale) * self.log_shape.exp()
         size = log_noise.clamp(max=LARGEST_LOGARITHM).exp()
         return (self.log_shape + log_noise - size - logarithm).sum(-1)
 
-    def kl_divergence(self, prior):
+    def kl_divergence(self, prior: priors.Prior) -> Tensor | None:
         if not prior.is_standard_of(type(self.family)):
             return None
-        standard = self.family.standard(1, self.log_scale)
+        standard = cast(WeibullCodes, self.family.standard(1, self.log_scale))
         shape, prior_shape = self.log_shape.exp(), standard.log_shape.exp()
         distance = self.log_scale - standard.log_scale
         moment = (prior_shape * distance + torch.lgamma(1 + prior_shape / shape)).exp()
@@ -190,14 +197,14 @@ class Pareto(_FromExponential):
     log_mean: ClassVar[float] = 0.5
     log_deviation: ClassVar[float] = 0.5
 
-    def contains(self, Z):
+    def contains(self, Z: np.ndarray) -> np.ndarray:
         return Z >= 1
 
-    def unit(self, n_components, like):
+    def unit(self, n_components: int, like: Tensor) -> Codes:
         zeros = like.new_zeros((1, n_components))
         return ParetoCodes(zeros, zeros + 2.0)
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         # A shape above 1 has a mean.
         shape = 1 + bounded(others, -6.0, 6.0).exp()
         return ParetoCodes(20 * torch.tanh(functional.softplus(locations) / 20), shape)
@@ -207,25 +214,25 @@ class Pareto(_FromExponential):
 class ParetoCodes(Codes):
     """Independent Pareto components, for each row."""
 
-    log_least: torch.Tensor
-    shape: torch.Tensor
+    log_least: Tensor
+    shape: Tensor
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         return self.log_least.exp() * self.shape / (self.shape - 1)
 
-    def rsample(self, noise):
+    def rsample(self, noise: Tensor) -> Tensor:
         logarithm = self.log_least + noise / self.shape
         return logarithm.clamp(max=LARGEST_LOGARITHM).exp()
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         logarithm = z.log()
         terms = self.shape.log() + self.shape * (self.log_least - logarithm) - logarithm
         # The least number itself may be rounded to below.
         below = logarithm < self.log_least - 1e-5
         return terms.masked_fill(below, -math.inf).sum(-1)
 
-    def kl_divergence(self, prior):
+    def kl_divergence(self, prior: priors.Prior) -> Tensor | None:
         if not prior.is_standard_of(Pareto):
             return None
         log_ratio = self.shape.log() - math.log(2)

@@ -7,10 +7,11 @@ member: a density, a quantile function and three moments.
 import math
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from scipy import special
+from torch import Tensor
 from torch.nn import functional
 
 from skvae import priors
@@ -39,20 +40,22 @@ class _LocationScale(Posterior):
     #: Scale at which the family leaves out nothing of its standard normal prior.
     widest: ClassVar[float] = 1.0
 
-    def standard(self, n_components, like):
-        unit = self.unit(n_components, like)
+    def standard(self, n_components: int, like: Tensor) -> Codes:
+        unit = cast(LocationScaleCodes, self.unit(n_components, like))
         return replace(unit, log_scale=unit.log_scale + math.log(self.widest))
 
-    def linear_start(self, loadings, noise_variance):
+    def linear_start(
+        self, loadings: Tensor, noise_variance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         matrix, locations, scale = linear_gaussian_start(loadings, noise_variance)
         scale = scale / math.sqrt(self.variance)
         return matrix, locations - self.mean * scale, unbounded(scale.log())
 
-    def log_density(self, noise):
+    def log_density(self, noise: Tensor) -> Tensor:
         """Log-density of the standard member."""
         raise NotImplementedError
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         return LocationScaleCodes(locations, bounded(others), self)
 
 
@@ -60,24 +63,24 @@ class _LocationScale(Posterior):
 class LocationScaleCodes(Codes):
     """Independent components with a location and a scale, for each row."""
 
-    location: torch.Tensor
-    log_scale: torch.Tensor
+    location: Tensor
+    log_scale: Tensor
     family: _LocationScale
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         if not self.family.mean:
             return self.location
         return self.location + self.family.mean * self.log_scale.exp()
 
-    def rsample(self, noise):
+    def rsample(self, noise: Tensor) -> Tensor:
         return self.location + self.log_scale.exp() * noise
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         noise = (z - self.location) * (-self.log_scale).exp()
         return (self.family.log_density(noise) - self.log_scale).sum(-1)
 
-    def kl_divergence(self, prior):
+    def kl_divergence(self, prior: priors.Prior) -> Tensor | None:
         if not isinstance(prior, priors.Gaussian):
             return None
         # Minus the entropy, minus E log p(z), which knows two moments of z alone.
@@ -105,11 +108,11 @@ class Laplace(_LocationScale):
     variance: ClassVar[float] = 2.0
     entropy: ClassVar[float] = 1 + math.log(2)
 
-    def carry(self, uniforms):
+    def carry(self, uniforms: Tensor) -> Tensor:
         centered = uniforms - 0.5
         return -centered.sign() * torch.log1p(-2 * centered.abs())
 
-    def log_density(self, noise):
+    def log_density(self, noise: Tensor) -> Tensor:
         return -noise.abs() - math.log(2)
 
 
@@ -132,10 +135,10 @@ class Logistic(_LocationScale):
     variance: ClassVar[float] = math.pi**2 / 3
     entropy: ClassVar[float] = 2.0
 
-    def carry(self, uniforms):
+    def carry(self, uniforms: Tensor) -> Tensor:
         return torch.logit(uniforms)
 
-    def log_density(self, noise):
+    def log_density(self, noise: Tensor) -> Tensor:
         return -noise - 2 * functional.softplus(-noise)
 
 
@@ -167,30 +170,30 @@ class StudentT(_LocationScale):
 
     df: float = 5.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (isinstance(self.df, Real) and 2 < self.df < math.inf):
             raise ValueError(f"df of StudentT must be a float above 2, got {self.df!r}")
 
     @property
-    def variance(self):
+    def variance(self) -> float:  # type: ignore[override]  # by df
         return self.df / (self.df - 2)
 
     @property
-    def entropy(self):
+    def entropy(self) -> float:  # type: ignore[override]  # by df
         half = (self.df + 1) / 2
         digammas = special.digamma(half) - special.digamma(self.df / 2)
         return float(half * digammas - self._log_constant)
 
     @property
-    def _log_constant(self):
+    def _log_constant(self) -> float:
         at_half = math.lgamma((self.df + 1) / 2) - math.lgamma(self.df / 2)
         return at_half - 0.5 * math.log(self.df * math.pi)
 
-    def carry(self, uniforms):
+    def carry(self, uniforms: Tensor) -> Tensor:
         quantiles = special.stdtrit(self.df, uniforms.numpy(force=True))
         return torch.from_numpy(quantiles).to(uniforms)
 
-    def log_density(self, noise):
+    def log_density(self, noise: Tensor) -> Tensor:
         tails = torch.log1p(noise.square() / self.df) * (-0.5 * (self.df + 1))
         return tails + self._log_constant
 
@@ -219,10 +222,10 @@ class Uniform(_LocationScale):
     variance: ClassVar[float] = 1 / 3
     entropy: ClassVar[float] = math.log(2)
 
-    def carry(self, uniforms):
+    def carry(self, uniforms: Tensor) -> Tensor:
         return 2 * uniforms - 1
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         return UniformCodes(locations, bounded(others), self)
 
 
@@ -230,7 +233,7 @@ class Uniform(_LocationScale):
 class UniformCodes(LocationScaleCodes):
     """Independent components on intervals, for each row."""
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         scale = self.log_scale.exp()
         # A draw at the end of the interval may be rounded to beyond it.
         rounding = 4 * torch.finfo(z.dtype).eps * (self.location.abs() + scale)
@@ -261,10 +264,10 @@ class Gumbel(_LocationScale):
     variance: ClassVar[float] = math.pi**2 / 6
     entropy: ClassVar[float] = 1 + EULER
 
-    def carry(self, uniforms):
+    def carry(self, uniforms: Tensor) -> Tensor:
         return -torch.log(-torch.log(uniforms))
 
-    def log_density(self, noise):
+    def log_density(self, noise: Tensor) -> Tensor:
         return -noise - torch.exp((-noise).clamp(max=LARGEST_LOGARITHM))
 
 
@@ -293,16 +296,16 @@ class Cauchy(_LocationScale):
     # The scale that a normal posterior would have, for want of a variance.
     variance: ClassVar[float] = 1.0
 
-    def carry(self, uniforms):
+    def carry(self, uniforms: Tensor) -> Tensor:
         return torch.tan(math.pi * (uniforms - 0.5))
 
-    def log_density(self, noise):
+    def log_density(self, noise: Tensor) -> Tensor:
         return -math.log(math.pi) - torch.log1p(noise.square())
 
-    def features(self, z):
+    def features(self, z: Tensor) -> Tensor:
         return torch.asinh(z)
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         return CauchyCodes(locations, bounded(others), self)
 
 
@@ -310,7 +313,7 @@ class Cauchy(_LocationScale):
 class CauchyCodes(LocationScaleCodes):
     """Independent Cauchy components, for each row."""
 
-    def kl_divergence(self, prior):
+    def kl_divergence(self, prior: priors.Prior) -> Tensor | None:
         if not prior.is_standard_of(Cauchy):
             return None
         # F. Chyzak and F. Nielsen, 2019: log(((1 + s)^2 + m^2) / (4 s)).

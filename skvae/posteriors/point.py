@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
+from skvae import priors
 from skvae.posteriors.base import Codes, Posterior
 
 __all__ = ["Point"]
@@ -30,18 +32,20 @@ class Point(Posterior):
     prior: ClassVar[str] = "gaussian"
     can_start_linear: ClassVar[bool] = True
 
-    def n_outputs(self, n_components):
+    def n_outputs(self, n_components: int) -> tuple[int, int]:
         return n_components, 0
 
-    def linear_start(self, loadings, noise_variance):
+    def linear_start(
+        self, loadings: Tensor, noise_variance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         # Least squares: the projection, which does not shrink as a posterior mean does.
         matrix = torch.linalg.pinv(loadings, rtol=_WEAKEST)
         return matrix, matrix.new_zeros(len(loadings)), matrix.new_empty(0)
 
-    def noise(self, shape, generator):
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.zeros((1, *shape[1:]), device=generator.device)
 
-    def __call__(self, locations, others):
+    def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         return PointCodes(locations)
 
 
@@ -49,17 +53,17 @@ class Point(Posterior):
 class PointCodes(Codes):
     """A code for each row."""
 
-    mean: torch.Tensor
+    mean: Tensor
 
-    def rsample(self, noise):
+    def rsample(self, noise: Tensor) -> Tensor:
         return self.mean.unsqueeze(0)
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         raise TypeError(
             "A point has no density: with posterior=Point() there are neither scores "
             "nor importance weights."
         )
 
-    def kl_divergence(self, prior):
+    def kl_divergence(self, prior: priors.Prior) -> Tensor | None:
         # Counted as nothing, so that the bound is the reconstruction alone.
         return torch.zeros_like(self.mean)

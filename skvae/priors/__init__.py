@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 #: What a name may stand for.
-FAMILIES = {
+FAMILIES: dict[str, type[Prior]] = {
     "gaussian": Gaussian,
     "standard": Standard,
     "mixture": Mixture,

@@ -1,8 +1,17 @@
 """What every prior is: the contract."""
 
-from typing import ClassVar
+from __future__ import annotations
 
-from skvae.settings import Settings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from skvae.settings import Settings, Shapes
+
+if TYPE_CHECKING:
+    from skvae.posteriors.base import Codes, Posterior
 
 __all__ = ["Prior"]
 
@@ -18,20 +27,28 @@ class Prior(Settings):
     #: Where codes may lie: see `Posterior.support`; None is anywhere.
     support: ClassVar[str | None] = "real"
 
+    if TYPE_CHECKING:  # not every prior has them before it is bound
+
+        def log_prob(self, z: Tensor) -> Tensor: ...
+
+        def sample(
+            self, n_samples: int, n_components: int, generator: torch.Generator
+        ) -> Tensor: ...
+
     @property
-    def in_training(self):
+    def in_training(self) -> Prior | None:
         """The prior that the model is trained with; None is what goes with q(z|x)."""
         return self
 
-    def beside(self, posterior):
+    def beside(self, posterior: Posterior) -> Prior:
         """The prior of a model with this posterior."""
         return self
 
-    def is_standard_of(self, family):
+    def is_standard_of(self, family: type[Posterior]) -> bool:
         """Whether this is the standard member of a family of posteriors."""
         return False
 
-    def own_shapes(self, n_components, n_inputs):
+    def own_shapes(self, n_components: int, n_inputs: int) -> Shapes:
         """Shapes of the prior's own weights, by name.
 
         Parameters
@@ -42,7 +59,13 @@ class Prior(Settings):
         """
         return {}
 
-    def start(self, own, generator, inputs, mean):
+    def start(
+        self,
+        own: Mapping[str, Tensor],
+        generator: torch.Generator,
+        inputs: Tensor,
+        mean: Tensor,
+    ) -> None:
         """Where its own weights begin, in place.
 
         Parameters
@@ -55,7 +78,12 @@ class Prior(Settings):
             The codes of these rows.
         """
 
-    def bound(self, own, encode, posterior):
+    def bound(
+        self,
+        own: Mapping[str, Tensor],
+        encode: Callable[[Tensor], Codes],
+        posterior: Posterior,
+    ) -> Prior:
         """The distribution with these weights.
 
         Parameters
@@ -68,11 +96,11 @@ class Prior(Settings):
         """
         return self
 
-    def after_training(self, codes, posterior):
+    def after_training(self, codes: Codes, posterior: Posterior) -> Prior:
         """The prior once the codes of some training rows are known."""
         return self
 
-    def check(self, posterior, n_components):
+    def check(self, posterior: Posterior, n_components: int) -> None:
         """Refuse a posterior whose codes cannot come from this prior.
 
         Parameters

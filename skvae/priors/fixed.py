@@ -1,12 +1,18 @@
 """Priors that nothing is learned of: the standard member of a family."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from torch import Tensor
 
 from skvae.priors.base import Prior
+
+if TYPE_CHECKING:
+    from skvae.posteriors.base import Posterior
 
 __all__ = ["Categorical", "Gaussian", "Standard"]
 
@@ -22,12 +28,14 @@ class Gaussian(Prior):
     Gaussian()
     """
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         """Log-density, summed over components: (..., n_components) to (...)."""
         normalizer = 0.5 * math.log(2 * math.pi) * z.shape[-1]
         return -0.5 * z.square().sum(-1) - normalizer
 
-    def sample(self, n_samples, n_components, generator):
+    def sample(
+        self, n_samples: int, n_components: int, generator: torch.Generator
+    ) -> Tensor:
         """Draws of shape (n_samples, n_components), in float64."""
         return torch.randn(
             (n_samples, n_components),
@@ -52,14 +60,14 @@ class Standard(Prior):
 
     support: ClassVar[str | None] = None
 
-    def check(self, posterior, n_components):
+    def check(self, posterior: Posterior, n_components: int) -> None:
         if posterior.has_edges and posterior.prior != "standard":
             raise ValueError(
                 f"prior={self!r} has bounds, and most codes of posterior={posterior!r} "
                 f'lie beyond them. Set prior="auto", which is "{posterior.prior}" here.'
             )
 
-    def beside(self, posterior):
+    def beside(self, posterior: Posterior) -> Prior:
         return _StandardOf(posterior)
 
 
@@ -68,16 +76,18 @@ class _StandardOf(Prior):
 
     support = None
 
-    def __init__(self, posterior):
+    def __init__(self, posterior: Posterior) -> None:
         self._posterior = posterior
 
-    def is_standard_of(self, family):
+    def is_standard_of(self, family: type[Posterior]) -> bool:
         return type(self._posterior) is family
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         return self._posterior.unit(z.shape[-1], z).log_prob(z)
 
-    def sample(self, n_samples, n_components, generator):
+    def sample(
+        self, n_samples: int, n_components: int, generator: torch.Generator
+    ) -> Tensor:
         like = torch.zeros((), dtype=torch.float64, device=generator.device)
         unit = self._posterior.unit(n_components, like)
         rows = unit.mapped(lambda part: part.expand(n_samples, *part.shape[1:]))
@@ -99,11 +109,13 @@ class Categorical(Prior):
 
     support: ClassVar[str | None] = "classes"
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         """Log-probability of indicators: (..., n_components) to (...)."""
         return torch.full_like(z[..., 0], -math.log(z.shape[-1]))
 
-    def sample(self, n_samples, n_components, generator):
+    def sample(
+        self, n_samples: int, n_components: int, generator: torch.Generator
+    ) -> Tensor:
         """Indicators of shape (n_samples, n_components), in float64."""
         device = generator.device
         classes = torch.randint(

@@ -1,12 +1,18 @@
 """Priors that the user brings: any distribution of torch's."""
 
+from __future__ import annotations
+
 import copy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from skvae.priors.base import Prior
+
+if TYPE_CHECKING:
+    from skvae.posteriors.base import Posterior
 
 __all__ = ["Distribution", "closed_kl"]
 
@@ -33,12 +39,14 @@ class Distribution(Prior):
 
     distribution: torch.distributions.Distribution
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         """Log-density, summed over components: (..., n_components) to (...)."""
         log_prob = _like(self.distribution, z).log_prob(z)
         return log_prob if self.distribution.event_shape else log_prob.sum(-1)
 
-    def sample(self, n_samples, n_components, generator):
+    def sample(
+        self, n_samples: int, n_components: int, generator: torch.Generator
+    ) -> Tensor:
         """Draws of shape (n_samples, n_components), in float64.
 
         Torch's distributions know no private generator: the global one is seeded for
@@ -54,7 +62,7 @@ class Distribution(Prior):
             drawn = distribution.sample(shape)
         return drawn.double().to(generator.device)
 
-    def check(self, posterior, n_components):
+    def check(self, posterior: Posterior, n_components: int) -> None:
         """Refuse a distribution that is not one of the posterior's codes.
 
         Raises
@@ -79,7 +87,7 @@ class Distribution(Prior):
             )
 
 
-def _codes_far_and_near(posterior, n_components):
+def _codes_far_and_near(posterior: Posterior, n_components: int) -> Tensor:
     """Codes all over the support, (n_codes, n_components), in float64."""
     like = torch.zeros((), dtype=torch.float64, device="cpu")
     levels = like.new_tensor([2.0**-30, 0.05, 0.3, 0.5, 0.7, 0.95, 1 - 2.0**-30])
@@ -92,28 +100,33 @@ def _codes_far_and_near(posterior, n_components):
     return codes.squeeze(1)
 
 
-def _possible(distribution, posterior, codes):
+def _possible(
+    distribution: torch.distributions.Distribution, posterior: Posterior, codes: Tensor
+) -> bool:
     """Whether a support has these codes, and none that is not the posterior's."""
     others = torch.cat([-codes, 3 * codes, codes / 3])
     inside = posterior.contains(others.numpy()).all(1)
     others = others[~torch.from_numpy(inside)]
     distribution = _like(distribution, codes)
     try:
-        is_discrete = distribution.support.is_discrete
+        support: Any = distribution.support
+        is_discrete = support.is_discrete
         here, elsewhere = (_within(distribution, z) for z in (codes, others))
     except NotImplementedError:  # torch does not say
         return True
-    return is_discrete == posterior.is_discrete and here.all() and not elsewhere.any()
+    kept = is_discrete == posterior.is_discrete and here.all() and not elsewhere.any()
+    return bool(kept)
 
 
-def _within(distribution, z):
+def _within(distribution: torch.distributions.Distribution, z: Tensor) -> Tensor:
     """Mask of the codes (n_codes, n_components) that lie in the support."""
     if not len(z):  # torch cannot tell how many entries such a tensor has
         return torch.zeros(0, dtype=torch.bool, device="cpu")
-    return distribution.support.check(z).view(len(z), -1).all(1)
+    support: Any = distribution.support
+    return support.check(z).view(len(z), -1).all(1)
 
 
-def _like(value, like):
+def _like(value: Any, like: Tensor) -> Any:
     """A distribution with parameters in the precision, and where, a tensor is.
 
     In mixed precision densities fail, or lose digits. The copy leaves it to `check`
@@ -129,12 +142,12 @@ def _like(value, like):
     converted = copy.copy(value)
     for name, part in vars(converted).items():
         vars(converted)[name] = _like(part, like)
-    if isinstance(value, torch.distributions.Distribution):
+    if isinstance(converted, torch.distributions.Distribution):
         converted._validate_args = False
     return converted
 
 
-def closed_kl(q, prior):
+def closed_kl(q: torch.distributions.Distribution, prior: Prior) -> Tensor | None:
     """KL(q || p) where torch knows it, (n_rows, n_components or 1); otherwise None.
 
     Parameters

@@ -1,14 +1,22 @@
 """Priors that are learned: with the model, or from its codes."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from torch import Tensor
 
 from skvae.priors.base import Prior
 from skvae.priors.mixtures import MixtureOfNormals
+from skvae.settings import Shapes
+
+if TYPE_CHECKING:
+    from skvae.posteriors.base import Codes, Posterior
 
 __all__ = ["Aggregate", "Mixture", "VampPrior"]
 
@@ -42,20 +50,31 @@ class Mixture(Prior):
 
     n_clusters: int = 10
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_count(self, "n_clusters")
 
-    def own_shapes(self, n_components, n_inputs):
+    def own_shapes(self, n_components: int, n_inputs: int) -> Shapes:
         shape = self.n_clusters, n_components
         return {"logits": shape[:1], "mean": shape, "raw_scale": shape}
 
-    def start(self, own, generator, inputs, mean):
+    def start(
+        self,
+        own: Mapping[str, Tensor],
+        generator: torch.Generator,
+        inputs: Tensor,
+        mean: Tensor,
+    ) -> None:
         # Around the codes of some rows, so that the clusters share out the rows.
         own["logits"].zero_()
         own["mean"].copy_(_some_rows(mean, self.n_clusters, generator))
         own["raw_scale"].zero_()
 
-    def bound(self, own, encode, posterior):
+    def bound(
+        self,
+        own: Mapping[str, Tensor],
+        encode: Callable[[Tensor], Codes],
+        posterior: Posterior,
+    ) -> Prior:
         log_weights = torch.log_softmax(own["logits"], 0)
         log_scale = 5 * torch.tanh(own["raw_scale"] / 5)
         return MixtureOfNormals(own["mean"], log_scale, log_weights)
@@ -93,20 +112,31 @@ class VampPrior(Prior):
 
     n_pseudo_inputs: int = 50
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_count(self, "n_pseudo_inputs")
 
-    def check(self, posterior, n_components):
+    def check(self, posterior: Posterior, n_components: int) -> None:
         _check_edges(self, posterior)
 
-    def own_shapes(self, n_components, n_inputs):
+    def own_shapes(self, n_components: int, n_inputs: int) -> Shapes:
         return {"pseudo_inputs": (self.n_pseudo_inputs, n_inputs)}
 
-    def start(self, own, generator, inputs, mean):
+    def start(
+        self,
+        own: Mapping[str, Tensor],
+        generator: torch.Generator,
+        inputs: Tensor,
+        mean: Tensor,
+    ) -> None:
         rows = _some_rows(inputs, self.n_pseudo_inputs, generator)
         own["pseudo_inputs"].copy_(rows)
 
-    def bound(self, own, encode, posterior):
+    def bound(
+        self,
+        own: Mapping[str, Tensor],
+        encode: Callable[[Tensor], Codes],
+        posterior: Posterior,
+    ) -> Prior:
         return posterior.mixture(encode(own["pseudo_inputs"]))
 
 
@@ -150,28 +180,28 @@ class Aggregate(Prior):
 
     n_rows: int = 20_000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_count(self, "n_rows")
 
     @property
-    def in_training(self):
+    def in_training(self) -> Prior | None:
         return None
 
-    def check(self, posterior, n_components):
+    def check(self, posterior: Posterior, n_components: int) -> None:
         _check_edges(self, posterior)
 
-    def after_training(self, codes, posterior):
+    def after_training(self, codes: Codes, posterior: Posterior) -> Prior:
         return posterior.mixture(codes)
 
 
-def _some_rows(rows, n, generator):
+def _some_rows(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """As many rows as asked for, at random; again and again where there are too few."""
     n_rounds = math.ceil(n / len(rows))
     order = [torch.randperm(len(rows), generator=generator) for _ in range(n_rounds)]
     return rows[torch.cat(order)[:n]]
 
 
-def _check_edges(prior, posterior):
+def _check_edges(prior: Prior, posterior: Posterior) -> None:
     """Refuse to mix posteriors of rows under which other rows' codes are impossible."""
     if posterior.has_edges:
         raise ValueError(
@@ -181,7 +211,7 @@ def _check_edges(prior, posterior):
         )
 
 
-def _check_count(settings, name):
+def _check_count(settings: Prior, name: str) -> None:
     value = getattr(settings, name)
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(

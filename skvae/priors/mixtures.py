@@ -1,11 +1,18 @@
 """Densities and draws of mixtures, whatever their members came from."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from skvae.priors.base import Prior
 from skvae.priors.fixed import Gaussian
+
+if TYPE_CHECKING:
+    from skvae.posteriors.base import Codes, Posterior
 
 __all__ = ["MixtureOfCodes", "MixtureOfNormals", "OfMembers"]
 
@@ -23,31 +30,35 @@ class MixtureOfNormals(Prior):
         None is equal weights.
     """
 
-    def __init__(self, mean, log_scale, log_weights=None):
+    def __init__(
+        self, mean: Tensor, log_scale: Tensor, log_weights: Tensor | None = None
+    ) -> None:
         # In float64: narrow members far from 0 cancel in what follows.
         mean, log_scale = mean.double(), log_scale.double()
         self._mean, self._scale = mean, log_scale.exp()
         precision = (-2 * log_scale).exp()
         # Distances as one matrix product: (z - m)^2 / s^2, multiplied out.
-        self._factors = torch.cat([-0.5 * precision, mean * precision], 1).T
+        self.factors = torch.cat([-0.5 * precision, mean * precision], 1).T
         if log_weights is None:
             log_weights = mean.new_full((len(mean),), -math.log(len(mean)))
         self._log_weights = log_weights.double()
         constant = 0.5 * math.log(2 * math.pi) * mean.shape[1]
         distance = -0.5 * (mean.square() * precision).sum(1) - log_scale.sum(1)
-        self._offset = distance + self._log_weights - constant
+        self.offset = distance + self._log_weights - constant
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         """Log-density, summed over components: (..., n_components) to (...)."""
         z, dtype = z.double(), z.dtype
-        rows = torch.cat([z.square(), z], -1).view(-1, len(self._factors))
+        rows = torch.cat([z.square(), z], -1).view(-1, len(self.factors))
         parts = [
-            torch.addmm(self._offset, few, self._factors).logsumexp(1)
-            for few in rows.split(max(1, _ENTRIES_AT_ONCE // len(self._offset)))
+            torch.addmm(self.offset, few, self.factors).logsumexp(1)
+            for few in rows.split(max(1, _ENTRIES_AT_ONCE // len(self.offset)))
         ]
         return torch.cat(parts).view(z.shape[:-1]).to(dtype)
 
-    def sample(self, n_samples, n_components, generator):
+    def sample(
+        self, n_samples: int, n_components: int, generator: torch.Generator
+    ) -> Tensor:
         """Draws of shape (n_samples, n_components), in float64."""
         member = _members(self._log_weights, n_samples, generator)
         noise = Gaussian().sample(n_samples, n_components, generator)
@@ -62,10 +73,10 @@ class OfMembers(Prior):
     priors : list of Prior
     """
 
-    def __init__(self, priors):
+    def __init__(self, priors: list[Prior]) -> None:
         self._priors = priors
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         """Log-density of codes (n_draws, n_members, n_rows, n_components)."""
         parts = [prior.log_prob(z[:, e]) for e, prior in enumerate(self._priors)]
         return torch.stack(parts, 1)
@@ -82,11 +93,11 @@ class MixtureOfCodes(Prior):
         Their family.
     """
 
-    def __init__(self, codes, posterior):
+    def __init__(self, codes: Codes, posterior: Posterior) -> None:
         self._codes, self._posterior = codes, posterior
         self._n_members = len(codes.mean)
 
-    def log_prob(self, z):
+    def log_prob(self, z: Tensor) -> Tensor:
         """Log-density, summed over components: (..., n_components) to (...)."""
         rows = z.reshape(-1, 1, z.shape[-1])
         n_at_once = max(1, _ENTRIES_AT_ONCE // (self._n_members * z.shape[-1]))
@@ -95,7 +106,9 @@ class MixtureOfCodes(Prior):
         ]
         return torch.cat(parts).view(z.shape[:-1]) - math.log(self._n_members)
 
-    def sample(self, n_samples, n_components, generator):
+    def sample(
+        self, n_samples: int, n_components: int, generator: torch.Generator
+    ) -> Tensor:
         """Draws of shape (n_samples, n_components), in float64."""
         equal = torch.zeros(self._n_members, dtype=torch.float64)
         member = _members(equal.to(generator.device), n_samples, generator)
@@ -103,7 +116,7 @@ class MixtureOfCodes(Prior):
         return self._posterior.sample(rows, generator)
 
 
-def _members(log_weights, n_samples, generator):
+def _members(log_weights: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
     """Members of a mixture, drawn by their weights."""
     # multinomial takes no more than 2^24 categories; a mixture never has so many.
     shares = torch.softmax(log_weights, 0)
