@@ -1,0 +1,113 @@
+"""to_onnx: one method of a fitted estimator as an ONNX model."""
+
+import numpy as np
+from onnx import checker, helper
+from sklearn.utils.validation import check_is_fitted
+
+from skvae import AETransformer, VAEOutlierDetector, VAETransformer, __version__
+from skvae.onnx.graph import OPSET, Graph
+from skvae.onnx.methods import METHODS, n_columns
+
+__all__ = ["to_onnx"]
+
+#: The format of the file that goes with the operators, read by onnxruntime 1.14 on.
+_IR_VERSION = 8
+
+
+def to_onnx(estimator, method="transform", *, dtype=np.float32):
+    """One method of a fitted estimator as an ONNX model.
+
+    The model has one input, "X", and one output, named after the method. It computes
+    what the method does, holes (NaN) included, in float32 or float64. It does not
+    check rows as the method does: numbers out of all range, such as infinity, are read
+    as very far out.
+
+    Parameters
+    ----------
+    estimator : VAETransformer, AETransformer or VAEOutlierDetector
+        Fitted on numbers, with one likelihood of "gaussian", "student_t" or "laplace"
+        for all columns, a perceptron and a Gaussian posterior, as by default.
+    method : str, default="transform"
+        "transform", "inverse_transform" or "score_samples"; of a detector
+        "score_samples", "decision_function" or "predict".
+    dtype : {numpy.float32, numpy.float64}, default=numpy.float32
+        Precision of the input and of the arithmetic. Scores and decisions are float64,
+        labels int64.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        To be saved by ``onnx.save(model, file)``, or run by
+        ``onnxruntime.InferenceSession(model.SerializeToString())``.
+
+    Raises
+    ------
+    ImportError
+        If onnx is not installed.
+    NotFittedError
+        If the estimator is not fitted.
+    ValueError
+        If the estimator has no such method, or was fitted with what has no graph; the
+        message names the column or the parameter.
+
+    References
+    ----------
+    The operators of ONNX, opset 18: https://onnx.ai/onnx/operators.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import onnxruntime
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from skvae import VAETransformer
+    >>> from skvae.onnx import to_onnx
+    >>> X = load_breast_cancer().data.astype(np.float32)
+    >>> vae = VAETransformer(2, max_iter=20, random_state=0).fit(X)
+    >>> model = to_onnx(vae, "score_samples")
+    >>> session = onnxruntime.InferenceSession(model.SerializeToString())
+    >>> (scores,) = session.run(None, {"X": X})
+    >>> np.allclose(scores, vae.score_samples(X), rtol=1e-5)
+    True
+    """
+    check_is_fitted(estimator)
+    known = []
+    if isinstance(estimator, VAETransformer | AETransformer | VAEOutlierDetector):
+        known = [name for name in METHODS if hasattr(estimator, name)]
+    if method not in known:
+        raise ValueError(
+            f"method={method!r} of {type(estimator).__name__} cannot be exported to "
+            f"ONNX: it is one of {known}."
+        )
+    dtype = np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be numpy.float32 or numpy.float64, got {dtype}.")
+    graph = Graph(dtype)
+    output = METHODS[method](graph, estimator, "X")
+    graph("Identity", output, output=method)
+    kinds = {"score_samples": np.float64, "decision_function": np.float64}
+    kind = {**kinds, "predict": np.int64}.get(method, dtype)
+    widths = {
+        "transform": [estimator.n_components_],
+        "inverse_transform": [estimator.n_features_in_],
+    }
+    shape = ["n_samples", *widths.get(method, [])]
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            type(estimator).__name__,
+            [_value("X", dtype, ["n_samples", n_columns(estimator, method)])],
+            [_value(method, kind, shape)],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="skvae",
+        producer_version=__version__,
+    )
+    checker.check_model(model, full_check=True)
+    return model
+
+
+def _value(name, dtype, shape):
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return helper.make_tensor_value_info(name, kind, shape)
