@@ -5,13 +5,14 @@ PYTHON ?= $(shell python3.11 -V >/dev/null 2>&1 && echo python3.11 || echo pytho
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+DOCS_INSTALLED = $(VENV)/.installed-docs
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 export MPLBACKEND = Agg
 # Small networks gain nothing from more threads, and lose much beside a busy neighbour.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-roads lint doctest format bench clean
+.PHONY: help demo test test-roads lint doctest format docs bench clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
@@ -40,11 +41,16 @@ format: $(INSTALLED)  ## Fix style and formatting in place
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(DOCS_INSTALLED)  ## Build the documentation in docs/_build/html, examples run
+	$(BIN)/sphinx-build -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
 bench: $(INSTALLED)  ## Time fits and scores against peers and the bare products
 	$(BIN)/python benchmarks/speed.py
 
 clean:  ## Remove builds, caches and pictures; keep the environment
-	rm -rf build dist .pytest_cache .ruff_cache examples/pictures
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache examples/pictures
+	rm -rf docs/_build docs/auto_examples docs/api/generated docs/api/backreferences
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # PyTorch goes first and alone, so that its build can be chosen: on Linux,
@@ -52,6 +58,10 @@ clean:  ## Remove builds, caches and pictures; keep the environment
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	$(PIP_INSTALL) -e '.[dev]'
+	touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(PIP_INSTALL) -e '.[docs]'
 	touch $@
 
 $(BIN)/python:
