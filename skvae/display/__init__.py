@@ -5,5 +5,21 @@ attributes. Matplotlib is imported when something is drawn, and not before.
 """
 
 from skvae.display.feature_scores import FeatureScoreDisplay
+from skvae.display.kl import KLDisplay
+from skvae.display.latent_space import LatentSpaceDisplay
+from skvae.display.loss_curve import LossCurveDisplay
+from skvae.display.reconstruction import ReconstructionDisplay
+from skvae.display.samples import SampleDisplay
+from skvae.display.scores import ScoreDisplay
+from skvae.display.traversal import TraversalDisplay
 
-__all__ = ["FeatureScoreDisplay"]
+__all__ = [
+    "FeatureScoreDisplay",
+    "KLDisplay",
+    "LatentSpaceDisplay",
+    "LossCurveDisplay",
+    "ReconstructionDisplay",
+    "SampleDisplay",
+    "ScoreDisplay",
+    "TraversalDisplay",
+]

@@ -4,6 +4,7 @@ from numbers import Integral, Number
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.utils.validation import check_is_fitted
 
 from skvae.frames import taken
 from skvae.labels import is_hole, to_numbers
@@ -17,7 +18,10 @@ __all__ = [
     "VERMILLION",
     "cells",
     "column_name",
+    "component_numbers",
+    "legend_beside",
     "numbers",
+    "one_model",
     "positions",
     "pyplot",
     "row_labels",
@@ -128,6 +132,58 @@ def positions(rows, n_samples):
     return places
 
 
+def one_model(estimator):
+    """The one model of a fitted estimator, in float64.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If it is none of skvae's, or an ensemble.
+    """
+    name = type(estimator).__name__
+    if not hasattr(estimator, "_fitted_model"):
+        raise TypeError(
+            f"estimator must be one of skvae's, such as VAETransformer, got {name}: of "
+            "a pipeline, give the last step and the rows that it sees."
+        )
+    check_is_fitted(estimator)
+    if estimator._state["weights"].ndim > 1:
+        raise TypeError(
+            f"{name} is an ensemble of models, each with codes of its own: give a "
+            "VAETransformer."
+        )
+    return estimator._fitted_model(np.float64)
+
+
+def component_numbers(components, n_components):
+    """The components that are asked for, checked, as an array of whole numbers.
+
+    Raises
+    ------
+    TypeError
+        If they are not whole numbers.
+    ValueError
+        If there are none, or one twice, or codes have no such component.
+    """
+    numbers = np.atleast_1d(np.asarray(components))
+    if numbers.ndim != 1 or not len(numbers) or len({*numbers}) < len(numbers):
+        raise ValueError(
+            "components must be an int or a sequence of different ones, got "
+            f"{components!r}."
+        )
+    if numbers.dtype.kind not in "iu":
+        raise TypeError(f"components must be whole numbers, got {components!r}.")
+    outside = numbers[(numbers < 0) | (numbers >= n_components)]
+    if len(outside):
+        raise ValueError(
+            f"components holds {outside[0]}, but codes have {n_components}, counted "
+            f"from 0 to {n_components - 1}."
+        )
+    return numbers
+
+
 def row_labels(X, rows):
     """What rows are called: by the index, or by their positions."""
     return X.index[rows].tolist() if hasattr(X, "iloc") else rows.tolist()
@@ -157,3 +213,30 @@ def shortened(text, n_letters):
         return text
     end = n_letters // 3
     return f"{text[: n_letters - 1 - end].rstrip()}…{text[-end:].lstrip()}"
+
+
+def legend_beside(ax, handles, names, **keywords):
+    """A legend to the right of an axes, whose names are drawn as they are.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    handles : sequence of matplotlib Artist
+    names : sequence of str
+    **keywords
+        Further ones of `Axes.legend`.
+    """
+    legend = ax.legend(
+        handles,
+        [" "] * len(handles),
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        frameon=False,
+        fontsize="small",
+        **keywords,
+    )
+    legend.get_title().set_parse_math(False)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        # Neither a formula for its dollars nor hidden for a leading underscore.
+        text.set(text=name, parse_math=False)
+    return legend

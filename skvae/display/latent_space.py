@@ -1,0 +1,577 @@
+"""LatentSpaceDisplay: where rows are among the codes, and how surely."""
+
+from numbers import Integral
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import check_scalar
+
+from skvae.display.style import (
+    BLACK,
+    BLUE,
+    COLOURS,
+    GREY,
+    component_numbers,
+    legend_beside,
+    one_model,
+    pyplot,
+    shortened,
+)
+from skvae.labels import Column
+
+__all__ = [
+    "LatentSpaceDisplay",
+    "has_normal_prior",
+    "has_positive_codes",
+    "measured",
+    "named",
+]
+
+#: Classes take colours and markers in turn, so that the first 63 pairs differ.
+_MARKERS = "o^sDvX<>*"
+#: Classes with a colour and a marker of their own, at most: the commonest.
+_MOST_CLASSES = 20
+#: Letters of a class's name.
+_NAME = 24
+#: Inches: side of the axes, and width of what stands beside it.
+_SIDE, _BESIDE = 4.8, 1.5
+#: Inches: height of a strip of points, and of what is around the strips.
+_STRIP, _AROUND = 0.6, 1.0
+#: How far points are spread to either side, of the 1 from strip to strip.
+_SPREAD = 0.35
+#: Rows from which points are pixels in vector formats.
+_RASTERIZED = 2_000
+#: Draws behind the covariance of a posterior without a closed form.
+_DRAWS = 4_096
+#: Rows that tell what an autoencoder's components do for its reconstructions.
+_ROWS = 2_000
+#: Corners of an outline, the last of which is the first.
+_CORNERS = 73
+_OF_PRIOR = {"color": GREY, "linewidth": 0.7, "zorder": 0.5}
+
+
+class LatentSpaceDisplay:
+    """Rows by their codes, with the posteriors of some of them.
+
+    A point is the posterior mean of a row, as `transform` gives it, in two components,
+    or in one. An ellipse around it is the posterior q(z|x) of the row, by its
+    covariance: one standard deviation in each direction. Where ellipses are small
+    beside the cloud of points, codes tell rows apart; a component in which they are as
+    wide as the prior says little of any row. Grey rings are one and two standard
+    deviations of the prior, where that is standard normal. Positive codes are drawn by
+    their logarithms, which is what the decoder reads; so are their ellipses.
+
+    One component is drawn along the horizontal axis, with bars for ellipses. The
+    vertical axis is then y where y is continuous, and else spreads points at random
+    within the strip of their class, so that they are seen.
+
+    Make one with `from_estimator`. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, 2) or (n_samples, 1)
+        The components to be drawn of each row's code.
+    names : sequence of str
+        What these components are called, as labels of the axes.
+    y : array-like of shape (n_samples,) or None, default=None
+        Labels of the rows. Text, categories, booleans and whole numbers are classes;
+        floats, and whole numbers with more than 20 values, are drawn by a colour bar.
+        Rows without a label (None or NaN) are grey.
+    y_name : str, default="y"
+        What the labels are called.
+    ellipse_rows : sequence of int, default=()
+        Positions of the rows whose posteriors are drawn.
+    covariances : array-like of shape (n_ellipses, n_drawn, n_drawn), default=()
+        Covariances of these posteriors in the components drawn, or of the logarithms
+        of codes with `log_scale`.
+    has_normal_prior : bool, default=False
+        Whether the prior is standard normal: then there are rings, and both axes have
+        one scale.
+    log_scale : bool, default=False
+        Whether axes of components are logarithmic.
+
+    Attributes
+    ----------
+    scatter_ : list of matplotlib PathCollection
+        Points: of each class in the order of the legend, or of all rows, and last those
+        in grey if there are any.
+    ellipses_ : matplotlib LineCollection
+        The outlines of the posteriors of `ellipse_rows`; of one component, bars.
+    rings_ : list of matplotlib Circle or Line2D
+        The prior's; empty where it is not standard normal.
+    legend_ : matplotlib Legend or None
+        The classes and their numbers of rows.
+    colorbar_ : matplotlib Colorbar or None
+        Of continuous labels.
+    ax_ : matplotlib Axes
+        The axes with the points.
+    figure_ : matplotlib Figure
+        The figure that holds it.
+
+    See Also
+    --------
+    TraversalDisplay : What the components stand for.
+    diagnostics : How much they tell of a row, in nats.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import LatentSpaceDisplay, VAETransformer
+    >>> X, y = load_wine(return_X_y=True)
+    >>> vae = VAETransformer(4, max_iter=60, random_state=0).fit(X)
+    >>> display = LatentSpaceDisplay.from_estimator(vae, X, y)
+    >>> display.ax_.get_xlabel()
+    'component ... (... nats)'
+    >>> [text.get_text() for text in display.legend_.get_texts()]
+    ['0 (59)', '1 (71)', '2 (48)']
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(
+        self,
+        codes,
+        names,
+        *,
+        y=None,
+        y_name="y",
+        ellipse_rows=(),
+        covariances=(),
+        has_normal_prior=False,
+        log_scale=False,
+    ):
+        self.codes = codes
+        self.names = names
+        self.y = y
+        self.y_name = y_name
+        self.ellipse_rows = ellipse_rows
+        self.covariances = covariances
+        self.has_normal_prior = has_normal_prior
+        self.log_scale = log_scale
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, X, y=None, *, components=None, n_ellipses=25, ax=None
+    ):
+        """Encode rows with a fitted estimator, and draw their codes.
+
+        Parameters
+        ----------
+        estimator : VAETransformer, VAEImputer or AETransformer
+            Fitted. Of a pipeline, give the last step, and the rows that it sees. The
+            codes of an `AETransformer` are points, without ellipses.
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Nothing is changed.
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels of the rows, known or predicted: classes, or numbers if they are
+            floats.
+        components : int, pair of int or None, default=None
+            Which components to draw, counted from 0, as columns of `transform`. None:
+            the two that tell most of the rows of X, or the only one. That is by KL
+            divergence, or where it does not fall apart into components by activity, as
+            in `diagnostics`; of an autoencoder, by what reconstructions change if the
+            component is set to its mean.
+        n_ellipses : int, default=25
+            Rows whose posteriors are drawn, evenly spaced, at most. There are none for
+            codes that are points or classes, nor under "cauchy", which has no variance.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; ``layout="constrained"`` gives the legend, which is beside
+            the axes, the room that it needs. None makes a figure.
+
+        Returns
+        -------
+        display : LatentSpaceDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If the estimator is an ensemble, or none of skvae's, or components are not
+            whole numbers.
+        ValueError
+            If there is no such component, or not one label for each row.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_iris
+        >>> from skvae import LatentSpaceDisplay, VAETransformer
+        >>> X = load_iris(as_frame=True).data
+        >>> vae = VAETransformer(2, max_iter=20, random_state=0).fit(X)
+        >>> length = X["petal length (cm)"]
+        >>> display = LatentSpaceDisplay.from_estimator(vae, X, length)
+        >>> display.codes.shape
+        (150, 2)
+        >>> display.colorbar_.ax.get_ylabel()
+        'petal length (cm)'
+        >>> plt.close(display.figure_)
+        """
+        pyplot(cls)
+        check_scalar(n_ellipses, "n_ellipses", Integral, min_val=0)
+        fitted = one_model(estimator)
+        X = estimator._check_rows(X)
+        codes, worth, names = measured(estimator, X)
+        if components is None:
+            components = np.sort(np.argsort(-worth, kind="stable")[:2])
+        else:
+            components = component_numbers(components, len(names))
+        if len(components) > 2:
+            raise ValueError(
+                f"components must be one or two, for as many axes, got {components}."
+            )
+        n_ellipses = min(len(codes), n_ellipses)
+        rows = np.linspace(0, len(codes) - 1, n_ellipses).round().astype(int)
+        covariances = _covariances(fitted, X, rows, components)
+        name = getattr(y, "name", None)
+        display = cls(
+            codes[:, components],
+            [names[component] for component in components],
+            y=y,
+            y_name="y" if name is None else str(name),
+            ellipse_rows=rows[: len(covariances)],
+            covariances=covariances,
+            has_normal_prior=has_normal_prior(fitted),
+            log_scale=has_positive_codes(fitted),
+        )
+        return display.plot(ax)
+
+    def plot(self, ax=None):
+        """Draw the codes.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; ``layout="constrained"`` gives the legend, which is beside
+            the axes, the room that it needs. None makes a figure.
+
+        Returns
+        -------
+        display : LatentSpaceDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there is not one label for each row.
+        """
+        plt = pyplot(type(self))
+        codes = np.asarray(self.codes, dtype=np.float64)
+        groups, numbers = _grouped(self.y, self.y_name, len(codes))
+        is_flat = codes.shape[1] == 1
+        in_strips = is_flat and numbers is None
+        if ax is None:
+            height = _AROUND + _STRIP * len(groups) if in_strips else _SIDE
+            width = _SIDE + _BESIDE * (self.y is not None)
+            _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        self.legend_ = self.colorbar_ = None
+        if is_flat:
+            heights = _strips(groups, len(codes)) if in_strips else numbers
+            codes = np.column_stack([codes, heights])
+        self._plot_points(codes, groups, None if is_flat else numbers)
+        self._plot_ellipses(codes, is_flat)
+        self._plot_rings(is_flat)
+        ax.set_xlabel(self.names[0])
+        if not is_flat:
+            ax.set_ylabel(self.names[1])
+            self._explain(groups, numbers)
+        elif in_strips:
+            ax.set_yticks(
+                range(len(groups)), [g.name for g in groups], parse_math=False
+            )
+            ax.tick_params(axis="y", length=0)
+            ax.set_ylim(len(groups) - 0.5, -0.5)
+        else:
+            ax.set_ylabel(self.y_name, parse_math=False)
+        if self.log_scale:
+            ax.set(xscale="log", yscale="linear" if is_flat else "log")
+        caption = self._caption(is_flat, numbers is not None and len(groups) > 1)
+        ax.set_title(caption, fontsize="small")
+        return self
+
+    def _plot_points(self, codes, groups, numbers):
+        """Points of each group, coloured by numbers if there are any."""
+        look = {
+            "s": np.clip(40_000 / len(codes), 3, 25),
+            "alpha": np.clip(3_000 / len(codes), 0.15, 0.8),
+            "linewidths": 0,
+            "rasterized": len(codes) > _RASTERIZED,
+        }
+        self.scatter_ = []
+        for group in groups:
+            colour = {"color": group.colour}
+            if numbers is not None and group.colour != GREY:
+                colour = {"c": numbers[group.rows], "cmap": "viridis"}
+            self.scatter_.append(
+                self.ax_.scatter(
+                    *codes[group.rows].T, marker=group.marker, **colour, **look
+                )
+            )
+
+    def _plot_ellipses(self, codes, is_flat):
+        """Outlines of posteriors, with a halo where the cloud of points is dense."""
+        from matplotlib.collections import LineCollection
+        from matplotlib.patheffects import withStroke
+
+        angles = np.linspace(0, 2 * np.pi, _CORNERS)
+        circle = np.array([np.cos(angles), np.sin(angles)])
+        if is_flat:
+            circle = np.array([[-1, 1], [0, 0]])
+        outlines = []
+        for row, covariance in zip(self.ellipse_rows, self.covariances, strict=True):
+            variances, axes = np.linalg.eigh(covariance)
+            factor = np.zeros((2, 2))
+            factor[: len(axes), : len(axes)] = axes * np.sqrt(variances.clip(0))
+            steps = (factor @ circle).T
+            outlines.append(
+                codes[row] * np.exp(steps) if self.log_scale else codes[row] + steps
+            )
+        self.ellipses_ = LineCollection(
+            outlines,
+            colors=BLACK,
+            linewidths=1,
+            zorder=3,
+            path_effects=[withStroke(linewidth=2.4, foreground="white")],
+        )
+        self.ax_.add_collection(self.ellipses_)
+
+    def _plot_rings(self, is_flat):
+        from matplotlib.patches import Circle
+
+        self.rings_ = []
+        if not self.has_normal_prior:
+            return
+        if is_flat:
+            self.rings_ = [self.ax_.axvline(z, **_OF_PRIOR) for z in (-2, -1, 1, 2)]
+            return
+        for radius in (1, 2):
+            ring = Circle((0, 0), radius, fill=False, **_OF_PRIOR)
+            self.rings_.append(self.ax_.add_patch(ring))
+        self.ax_.set_aspect("equal", adjustable="datalim")
+
+    def _explain(self, groups, numbers):
+        """A colour bar, or a legend of classes."""
+        if numbers is not None:
+            self.colorbar_ = self.figure_.colorbar(
+                self.scatter_[0], ax=self.ax_, alpha=1
+            )
+            self.colorbar_.ax.set_ylabel(self.y_name, parse_math=False)
+        elif self.y is not None:
+            self.legend_ = legend_beside(
+                self.ax_,
+                self.scatter_,
+                [group.name for group in groups],
+                title=shortened(self.y_name, _NAME),
+            )
+            for handle in self.legend_.legend_handles:
+                handle.set(alpha=1, sizes=[25])
+
+    def _caption(self, is_flat, has_grey):
+        """What the ellipses and the rings are, and points without a colour."""
+        n_ellipses, parts = len(self.ellipse_rows), []
+        if n_ellipses:
+            parts.append(
+                f"{'bars' if is_flat else 'ellipses'}: {n_ellipses} posteriors, 1 sd"
+            )
+        if self.has_normal_prior:
+            parts.append(f"{'lines' if is_flat else 'rings'}: prior, 1 and 2 sd")
+        if has_grey and not is_flat:
+            parts.append("grey: no label")
+        return "; ".join(parts)
+
+
+class _Group(NamedTuple):
+    """Rows that are drawn alike."""
+
+    name: str
+    rows: np.ndarray
+    colour: str
+    marker: str
+
+
+def _grouped(y, name, n_rows):
+    """Rows by their labels, and the labels if they are numbers.
+
+    Returns
+    -------
+    groups : list of _Group
+    numbers : ndarray of shape (n_rows,) or None
+    """
+    if y is None:
+        return [_Group("", np.arange(n_rows), BLUE, "o")], None
+    y = y if hasattr(y, "dtype") else np.array(y, dtype=object)
+    if y.shape != (n_rows,):
+        raise ValueError(
+            f"y must hold one label for each of {n_rows} rows, got shape {y.shape}."
+        )
+    column = Column(name, y)
+    column.check()
+    if not column.holds_numbers():
+        levels, _ = column.levels()
+        codes = np.nan_to_num(column.codes(levels, "missing"), nan=-1).astype(int)
+        return _classes(levels, codes), None
+    numbers = column.numbers()
+    is_known = ~np.isnan(numbers)
+    levels = np.unique(numbers[is_known])
+    if not column.is_whole() or len(levels) > _MOST_CLASSES:
+        known = _Group("", np.flatnonzero(is_known), BLUE, "o")
+        return [known, *_grey("no label", ~is_known)], numbers
+    codes = np.where(is_known, np.searchsorted(levels, numbers), -1)
+    is_bool = "bool" in str(y.dtype).lower()
+    levels = levels.astype(bool if is_bool else int).tolist()
+    return _classes(levels, codes), None
+
+
+def _classes(levels, codes):
+    """Groups of the commonest levels, in their order, and of the other rows."""
+    counts = np.bincount(codes[codes >= 0], minlength=len(levels))
+    commonest = np.argsort(-counts, kind="stable")[:_MOST_CLASSES]
+    shown = [k for k in np.sort(commonest) if counts[k]]
+    groups = [
+        _Group(
+            f"{shortened(levels[k], _NAME)} ({counts[k]:,})",
+            np.flatnonzero(codes == k),
+            COLOURS[i % len(COLOURS)],
+            _MARKERS[i % len(_MARKERS)],
+        )
+        for i, k in enumerate(shown)
+    ]
+    n_others = np.count_nonzero(counts) - len(shown)
+    others = (codes >= 0) & ~np.isin(codes, shown)
+    return [
+        *groups,
+        *_grey(f"{n_others} others", others),
+        *_grey("no label", codes < 0),
+    ]
+
+
+def _grey(name, mask):
+    """A group in grey, or none if it would be empty."""
+    rows = np.flatnonzero(mask)
+    return [_Group(f"{name} ({len(rows):,})", rows, GREY, "o")] if len(rows) else []
+
+
+def _strips(groups, n_rows):
+    """Heights of points: the number of the group, and some chance."""
+    heights = np.random.default_rng(0).uniform(-_SPREAD, _SPREAD, n_rows)
+    for place, group in enumerate(groups):
+        heights[group.rows] += place
+    return heights
+
+
+def _covariances(fitted, X, rows, components):
+    """Covariances of the posteriors of some rows, or of none where there are none.
+
+    Of the logarithms of positive codes.
+    """
+    from skvae import posteriors
+    from skvae.core import evaluation
+    from skvae.core.rows import gather, to_tensors
+    from skvae.posteriors.gaussian import FullGaussianCodes, GaussianCodes
+
+    model = fitted.model
+    without = isinstance(model.posterior, posteriors.Point | posteriors.Cauchy)
+    if without or model.posterior.is_discrete or not len(rows):
+        return np.empty((0, len(components), len(components)))
+    encoded = fitted.table.encode(gather(X, rows), fitted.dtype)
+    inputs, *_ = to_tensors(encoded, fitted.device)
+    code = evaluation.codes(model, fitted.weights, inputs)
+    if isinstance(code, GaussianCodes):
+        covariances = (2 * code.log_scale).exp().diag_embed()
+    elif isinstance(code, FullGaussianCodes):
+        covariances = code.factor @ code.factor.mT
+    else:
+        drawn = code.rsample(evaluation.shared_noise(model, _DRAWS, inputs))
+        drawn = drawn.log() if has_positive_codes(fitted) else drawn
+        centered = drawn - drawn.mean(0)
+        covariances = centered.movedim(0, -1) @ centered.movedim(0, 1) / _DRAWS
+    return covariances.numpy(force=True)[:, components][:, :, components]
+
+
+def has_normal_prior(fitted):
+    """Whether codes have a prior, and it is standard normal."""
+    from skvae import posteriors, priors
+
+    is_point = isinstance(fitted.model.posterior, posteriors.Point)
+    return isinstance(fitted.model.prior, priors.Gaussian) and not is_point
+
+
+def has_positive_codes(fitted):
+    """Whether the decoder reads the logarithms of codes."""
+    from skvae.posteriors.base import Positive
+
+    return isinstance(fitted.model.posterior, Positive)
+
+
+def measured(estimator, X):
+    """Codes of rows, and what each component tells of them.
+
+    Parameters
+    ----------
+    estimator : VAETransformer, VAEImputer or AETransformer
+        Fitted.
+    X : ndarray or sparse matrix of shape (n_samples, n_features)
+        Validated.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples, n_components)
+        Posterior means.
+    worth : ndarray of shape (n_components,)
+        Divergences in nats, or activities where there are none of single components;
+        of points, what reconstructions lose without each.
+    names : list of str
+        What components are called: see `named`.
+    """
+    from skvae.core import evaluation
+    from skvae.inference import encoded_rows
+    from skvae.inspection import _activity
+    from skvae.posteriors import Point
+    from skvae.threads import limited
+
+    fitted = one_model(estimator)
+    model, weights = fitted.model, fitted.weights
+    codes, kl = [], np.zeros(model.n_components)
+    with limited(estimator.network):
+        prior = model.prior_of(weights)
+        for _, (inputs, *_) in encoded_rows(fitted, X):
+            code = evaluation.codes(model, weights, inputs)
+            codes.append(code.mean.numpy(force=True))
+            part = code.kl_divergence(prior)
+            if part is None or part.shape[1] != model.n_components:
+                kl += np.nan
+            else:
+                kl += part.sum(0).numpy(force=True) / X.shape[0]
+    codes = np.concatenate(codes)
+    if isinstance(model.posterior, Point):
+        return codes, _lost(fitted, codes), named(kl, "component {}")
+    if np.isnan(kl).any():
+        worth = _activity(fitted, X)
+        return codes, worth, named(worth, "component {} (activity {:.2f})")
+    return codes, kl, named(kl, "component {} ({:.2f} nats)")
+
+
+def named(worth, name):
+    """What components are called, by their numbers and what they are worth."""
+    return [name.format(j, part) for j, part in enumerate(worth)]
+
+
+def _lost(fitted, codes):
+    """What reconstructions change if a component is set to its mean over rows.
+
+    Squared, in units of the variances of the reconstructions, averaged over columns.
+    """
+    some = codes[:: -(-len(codes) // _ROWS)]
+    whole = fitted.means(some)
+    variances = whole.var(axis=0)
+    variances[variances == 0] = 1.0
+    lost = np.empty(codes.shape[1])
+    for component in range(len(lost)):
+        without = some.copy()
+        without[:, component] = some[:, component].mean()
+        lost[component] = ((fitted.means(without) - whole) ** 2 / variances).mean()
+    return lost
