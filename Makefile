@@ -29,9 +29,10 @@ test-roads: $(INSTALLED)  ## Run the whole suite with the gradients of other roa
 	$(BIN)/pytest --road autograd
 	$(BIN)/pytest --road torch
 
-lint: $(INSTALLED)  ## Check style and formatting
+lint: $(INSTALLED)  ## Check style, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 doctest: $(INSTALLED)  ## Run the examples in docstrings, README and docs
 	$(BIN)/pytest --doctest-modules skvae

@@ -1,6 +1,27 @@
 """Variational autoencoders at home in scikit-learn."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors, which do not look into `_PLACES`
+    from skvae.autoencoder import AETransformer
+    from skvae.display import (
+        FeatureScoreDisplay,
+        KLDisplay,
+        LatentSpaceDisplay,
+        LossCurveDisplay,
+        ReconstructionDisplay,
+        SampleDisplay,
+        ScoreDisplay,
+        TraversalDisplay,
+    )
+    from skvae.exceptions import PosteriorCollapseWarning
+    from skvae.imputer import VAEImputer
+    from skvae.inference import inference_gap, refine
+    from skvae.inspection import compression, diagnostics
+    from skvae.latent import interpolate, traverse
+    from skvae.outlier import VAEOutlierDetector
+    from skvae.transformer import VAETransformer
 
 __version__ = "0.1.0"
 
@@ -52,11 +73,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

@@ -1,17 +1,24 @@
 """AETransformer: the deterministic autoencoder, beside which a VAE can be put."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
+import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
+from torch import Tensor
 
 from skvae import frames
 from skvae.base import BaseVAE, all_or_nothing
 from skvae.compat import Interval, fit_context
+from skvae.frames import Layout, Matrix, Table
 from skvae.likelihoods import Likelihood
-from skvae.likelihoods.base import LinearStart
+from skvae.likelihoods.base import Columns, LinearStart
+from skvae.networks import Network
+from skvae.optimizers import Optimizer
 from skvae.posteriors import Point
 
 __all__ = ["AETransformer", "SquaredError"]
@@ -36,20 +43,29 @@ class SquaredError(Likelihood):
     #: Principal components without noise: the start is the plain projection.
     known_variance: ClassVar[float] = 0.0
 
-    def start(self, mean, variance, loadings, residual_variance):
+    def start(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        loadings: Tensor,
+        residual_variance: Tensor,
+    ) -> LinearStart:
         none = torch.zeros_like(residual_variance)
         return LinearStart(loadings, mean, mean.new_empty(0), {}, none)
 
-    def __call__(self, locations, others, own):
-        return SquaredErrorColumns(locations)
+    def __call__(
+        self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
+    ) -> Columns:
+        # It has no `sample`, and nothing asks for one.
+        return SquaredErrorColumns(locations)  # type: ignore[return-value]
 
 
 class SquaredErrorColumns(NamedTuple):
     """Columns rebuilt as these numbers."""
 
-    mean: torch.Tensor
+    mean: Tensor
 
-    def log_prob(self, targets):
+    def log_prob(self, targets: Tensor) -> Tensor:
         return -(targets - self.mean).square()
 
 
@@ -108,7 +124,7 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
     n_iter_no_change : int, default=12
         Looks without an improvement by `tol` after which training stops.
     tol : float, default=1e-4
-        In units of the score.
+        In units of the score: squared errors of a row, in standardised units.
     warm_start : bool, default=False
         Whether `fit` goes on from the fitted weights and scaling, with a new schedule.
         The model must be the same.
@@ -125,19 +141,20 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
     n_components_ : int
         Width of the code.
     loss_curve_ : list of float
-        The squared error of a row, summed over its observed standardised columns and
-        averaged over the rows of an epoch. With `noise`, from rows with noise.
+        The squared error of a row, in standardised units, summed over its observed
+        columns and averaged over the rows of an epoch. With `noise`, from rows with
+        noise.
     validation_scores_ : list of float
-        Minus the same for the rows held out, per look, with noise that is drawn once
-        and cells beyond 10 standard deviations read as 10. Empty without early
-        stopping.
+        Minus the same, in standardised units, for the rows held out, per look, with
+        noise that is drawn once and cells beyond 10 standard deviations read as 10.
+        Empty without early stopping.
     validation_epochs_ : list of float
         Where these looks were, in epochs from the start.
     n_iter_ : int
         Epochs begun.
     n_features_in_ : int
         Number of columns seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where X had names that are all strings.
 
     See Also
@@ -173,7 +190,7 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
     False
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **{
             name: BaseVAE._parameter_constraints[name]
             for name in (
@@ -199,7 +216,7 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
         },
         "noise": [Interval(Real, 0, None, closed="left")],
     }
-    _parts_of_loss = {"loss_curve_": "loss"}
+    _parts_of_loss: ClassVar[dict[str, str]] = {"loss_curve_": "loss"}
     _words = "score", "squared deviations"
 
     # What a variational autoencoder leaves to its user. The divergence of a point is
@@ -210,27 +227,27 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | Literal["auto"] = "auto",
         *,
-        noise=0.0,
-        hidden_layer_sizes=(64, 32),
-        activation="silu",
-        network=None,
-        standardize=True,
-        init="pca",
-        optimizer="adam",
-        learning_rate=5e-3,
-        batch_size="auto",
-        max_iter="auto",
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change=12,
-        tol=1e-4,
-        warm_start=False,
-        device=None,
-        random_state=None,
-        verbose=False,
-    ):
+        noise: float = 0.0,
+        hidden_layer_sizes: int | Sequence[int] = (64, 32),
+        activation: str = "silu",
+        network: str | Network | None = None,
+        standardize: bool = True,
+        init: Literal["pca", "random"] = "pca",
+        optimizer: str | Optimizer = "adam",
+        learning_rate: float = 5e-3,
+        batch_size: int | Literal["auto"] = "auto",
+        max_iter: int | Literal["auto"] = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 12,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        device: str | torch.device | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
         self.n_components = n_components
         self.noise = noise
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -251,7 +268,7 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
         self.random_state = random_state
         self.verbose = verbose
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         """Say why an autoencoder lacks what a variational autoencoder has."""
         if name in _OF_A_DISTRIBUTION:
             raise AttributeError(
@@ -265,7 +282,7 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
 
     @all_or_nothing
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Table, y: object = None) -> Self:
         """Fit the networks to rows.
 
         Parameters
@@ -278,6 +295,7 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
         Returns
         -------
         self : AETransformer
+            Itself, fitted.
 
         Raises
         ------
@@ -293,7 +311,7 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
 
     @all_or_nothing
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: Table, y: object = None) -> Self:
         """Go on training: one pass over X at a constant learning rate.
 
         The first call, on 2 rows or more, fixes the scaling and the start; nothing is
@@ -309,6 +327,7 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
         Returns
         -------
         self : AETransformer
+            Itself, fitted.
 
         Raises
         ------
@@ -318,27 +337,28 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
         self._partial_fit(X)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Table) -> np.ndarray:
         """Codes of rows: what the encoder makes of them.
 
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`.
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, n_components_)
-            float32 where X is, float64 otherwise.
+        Z : ndarray of shape (n_samples, n_components)
+            Of dtype float32 where X is, float64 otherwise.
         """
         X = self._check_rows(X)
         return self._fitted_model(X.dtype).codes(X)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Table) -> Table:
         """Rows that the decoder makes of codes.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_components_)
+        X : array-like of shape (n_samples, n_components)
             Codes.
 
         Returns
@@ -354,12 +374,13 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
         """
         return self._decoded(X)
 
-    def reconstruction_error(self, X):
+    def reconstruction_error(self, X: Table) -> np.ndarray:
         """Squared error of each row's reconstruction.
 
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`.
 
         Returns
         -------
@@ -371,12 +392,13 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
         """
         return self.reconstruction_error_by_feature(X).sum(axis=1)
 
-    def reconstruction_error_by_feature(self, X):
+    def reconstruction_error_by_feature(self, X: Table) -> np.ndarray:
         """Squared error of each cell's reconstruction.
 
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`.
 
         Returns
         -------
@@ -387,25 +409,28 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
         X = self._check_rows(X)
         return self._fitted_model(X.dtype).errors_by_feature(X)
 
-    def score(self, X, y=None):
+    def score(self, X: Table, y: object = None) -> float:
         """Minus the mean squared error of rows, for comparing models.
 
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`.
         y : Ignored
             Present for scikit-learn's sake.
 
         Returns
         -------
         score : float
-            Minus the mean of `reconstruction_error`: 0 at best. Comparable between
-            models whose columns are standardised alike, and no log-likelihood: a wider
-            code always makes it better on the training rows.
+            Minus the mean of `reconstruction_error`, in standardised units: 0 at best.
+            Comparable between models whose columns are standardised alike, and no
+            log-likelihood: a wider code always makes it better on the training rows.
         """
         return -float(self.reconstruction_error(X).mean())
 
-    def _new_state(self, X, rows, layout, seed):
+    def _new_state(
+        self, X: Matrix, rows: np.ndarray, layout: Layout, seed: int
+    ) -> dict[str, Any]:
         for j, levels in layout["levels"].items():
             if levels:  # a column of holes has none
                 label = frames.column_labels(layout, X.shape[1])[j]
@@ -417,18 +442,20 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
                 )
         return super()._new_state(X, rows, layout, seed)
 
-    def _summary(self, state, X, apart):
+    def _summary(
+        self, state: dict[str, Any], X: Matrix, apart: np.ndarray
+    ) -> dict[str, Any]:
         return {"_state": state, "n_components_": state["geometry"]["n_components"]}
 
     @property
-    def _input_noise(self):
+    def _input_noise(self) -> float:
         return self.noise
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return self.n_components_
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = False
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]

@@ -2,27 +2,48 @@
 
 import functools
 import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    TypeVar,
+)
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from torch.distributions import Distribution
 
 from skvae import __version__, columns, frames, labels, parameters, run
 from skvae.collapse import warn_of_collapse
 from skvae.compat import CallbackSupportMixin, in_container
 from skvae.core.rows import gather
-from skvae.core.training import Divergence
+from skvae.core.training import Divergence, Record
 from skvae.fitted import FittedModel, member_states
+from skvae.frames import Layout, Matrix, Table
 from skvae.kept import kept
 from skvae.likelihoods import Likelihood
+from skvae.priors import Prior
 from skvae.table import TableEncoder
 from skvae.threads import limited
 
+if TYPE_CHECKING:  # importing it takes care: see `compat`
+    from sklearn.callback import CallbackContext
+
 __all__ = ["BaseVAE", "all_or_nothing", "draw_seed"]
+
+Estimator = TypeVar("Estimator", bound="BaseVAE")
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 
 #: Raised when the meaning of the fitted state changes; an older package refuses it.
 STATE_FORMAT = 1
@@ -30,7 +51,9 @@ STATE_FORMAT = 1
 _ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 4_096, 4_000_000
 
 
-def all_or_nothing(method):
+def all_or_nothing(
+    method: Callable[Concatenate[Estimator, Arguments], Answer],
+) -> Callable[Concatenate[Estimator, Arguments], Answer]:
     """Leave the estimator as it was if the method does not come to its end.
 
     Torch is taken out of the modes that the caller may have put it in, since
@@ -38,21 +61,23 @@ def all_or_nothing(method):
     """
 
     @functools.wraps(method)
-    def wrapper(self, *args, **kwargs):
-        before = vars(self).copy()
+    def wrapper(
+        self: Estimator, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Answer:
+        before = self.__dict__.copy()
         try:
             modes = torch.inference_mode(False), torch.enable_grad()
             with modes[0], modes[1], limited(self.network):
                 return method(self, *args, **kwargs)
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     return wrapper
 
 
-def draw_seed(random_state):
+def draw_seed(random_state: int | np.random.RandomState | None) -> int:
     """A seed, as scikit-learn has it: from an int always the same one."""
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
@@ -60,39 +85,57 @@ def draw_seed(random_state):
 class BaseVAE(CallbackSupportMixin, BaseEstimator):
     """Base of the variational autoencoders."""
 
-    _parameter_constraints = parameters.CONSTRAINTS
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = parameters.CONSTRAINTS
     #: What columns of numbers are under likelihood="auto".
-    _numbers = columns.Numbers()
-    _accept_sparse = "csr"
-    #: Members of an ensemble, trained in one pass; None is one model.
-    _n_members = None
-    #: Share of the rows that is neither trained on nor stopped by.
-    _fraction_apart = 0.0
-    #: Standard deviation of noise on what the encoder reads in training.
-    _input_noise = 0.0
+    _numbers: ClassVar[columns.Numbers] = columns.Numbers()
+    _accept_sparse: ClassVar[str | Literal[False]] = "csr"
     #: Fitted attributes that hold a number an epoch, and what that is in a record.
-    _parts_of_loss = {
+    _parts_of_loss: ClassVar[dict[str, str]] = {
         "loss_curve_": "loss",
         "reconstruction_curve_": "log_likelihood",
         "kl_curve_": "kl",
     }
     #: What `verbose` calls the score of held-out rows, and its unit.
-    _words = "bound", "nats"
+    _words: ClassVar[tuple[str, str]] = "bound", "nats"
     #: The links between columns of different kinds are learned late: on adult the error
     #: of conditional draws falls from 4.6 to 2.5 points between 3,000 and 10,000 steps.
-    _length = parameters.Length(steps=3_000, steps_if_mixed=10_000, epochs=10)
+    _length: ClassVar[parameters.Length] = parameters.Length(
+        steps=3_000, steps_if_mixed=10_000, epochs=10
+    )
 
-    def __sklearn_is_fitted__(self):
+    #: The fitted state, as plain data.
+    _state: dict[str, Any]
+    n_components_: int
+    n_features_in_: int
+
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_state")
 
     @property
-    def _scoring_prior(self):
+    def _n_members(self) -> int | None:
+        """Members of an ensemble, trained in one pass; None is one model."""
+        return None
+
+    @property
+    def _fraction_apart(self) -> float:
+        """Share of the rows that is neither trained on nor stopped by."""
+        return 0.0
+
+    @property
+    def _input_noise(self) -> float:
+        """Standard deviation of noise on what the encoder reads in training."""
+        return 0.0
+
+    @property
+    def _scoring_prior(self) -> str | Prior | Distribution:
         """The prior of scores and samples."""
         return self.prior
 
     # ---- validation ----------------------------------------------------------------
 
-    def _validate(self, X, *, reset=False, min_samples=1):
+    def _validate(
+        self, X: Table, *, reset: bool = False, min_samples: int = 1
+    ) -> tuple[Matrix, Layout]:
         """X as an array or CSR matrix of numbers, not copied where it is one.
 
         Returns
@@ -139,7 +182,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
 
     # ---- training ------------------------------------------------------------------
 
-    def _fit(self, X, y):
+    def _fit(self, X: Table, y: object) -> None:
         """Train from new weights or, warm, from the fitted ones."""
         warm = self.warm_start and self.__sklearn_is_fitted__()
         array, layout = self._validate(X, reset=not warm, min_samples=2)
@@ -156,7 +199,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         training = run.Run(self, array, rows, held_out_rows, state, plan, [seed, 1])
         history = run.History(type(self).__name__, plan, self.verbose, self._words)
 
-        def attributes():
+        def attributes() -> dict[str, Any]:
             return {
                 **self._summary(training.state(), array, apart),
                 **self._curves(history.epochs, before=False),
@@ -166,14 +209,14 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
                 ],
             }
 
-        def watched():
+        def watched() -> dict[str, Any]:
             return {**attributes(), "_held_out_rows": held_out_rows}
 
         context = self._init_callback_context(max_subtasks=plan.max_epochs)
         task_arguments = {"estimator": self, "X": X, "y": y}
         context.call_on_fit_task_begin(**task_arguments)
         self._follow(training, history, context, task_arguments, watched)
-        vars(self).update(attributes())
+        self.__dict__.update(attributes())
         context.call_on_fit_task_end(
             **task_arguments,
             reconstruction_attributes={"_held_out_rows": held_out_rows},
@@ -181,7 +224,14 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         # To the caller of `fit`, past `fit` itself and what it is wrapped in.
         warn_of_collapse(self, array, rows, stacklevel=5)
 
-    def _follow(self, training, history, context, task_arguments, attributes):
+    def _follow(
+        self,
+        training: run.Run,
+        history: run.History,
+        context: "CallbackContext",
+        task_arguments: dict[str, Any],
+        attributes: Callable[[], dict[str, Any]],
+    ) -> None:
         """Drive the training, an epoch a task, until it ends or a callback stops it."""
         task = None
         try:
@@ -203,12 +253,12 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         finally:
             training.records.close()
 
-    def _partial_fit(self, X):
+    def _partial_fit(self, X: Table) -> None:
         """One pass at a constant rate, from where the last call ended."""
         first = not self.__sklearn_is_fitted__()
         array, layout = self._validate(X, reset=first, min_samples=2 if first else 1)
         rows = np.arange(array.shape[0])
-        state = None
+        state: dict[str, Any] = {}
         if not first:
             array, state = self._fitted_state(array)
         if first or "optimizer" not in state:
@@ -218,7 +268,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         if first:
             state = self._new_state(array, rows, layout, seed)
         plan = parameters.plan(self, len(rows), _is_mixed(state)).one_pass()
-        training = run.Run(self, array, rows, (), state, plan, [seed, 2, n_steps])
+        training = run.Run(self, array, rows, rows[:0], state, plan, [seed, 2, n_steps])
         try:
             (record,) = training.records
         except Divergence as error:
@@ -226,7 +276,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         new_state = training.state()
         new_state["optimizer"] = {"seed": seed, **training.optimizer_state()}
         looks = ("validation_scores_", "validation_epochs_")
-        vars(self).update(
+        self.__dict__.update(
             {
                 **self._summary(new_state, array, rows[:0]),
                 **self._curves([record], before=not first),
@@ -234,7 +284,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             }
         )
 
-    def _curves(self, epochs, before):
+    def _curves(self, epochs: Sequence[Record], before: bool) -> dict[str, Any]:
         """What grows by a number an epoch: after what there was before, or anew."""
         curves = {
             name: [
@@ -245,7 +295,9 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         }
         return {"n_iter_": len(curves["loss_curve_"]), **curves}
 
-    def _new_state(self, X, rows, layout, seed):
+    def _new_state(
+        self, X: Matrix, rows: np.ndarray, layout: Layout, seed: int
+    ) -> dict[str, Any]:
         chosen = columns.choose(
             self.likelihood,
             layout,
@@ -259,7 +311,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         self._check_levels(X, TableEncoder.from_state(state["table"]), "error")
         return state
 
-    def _fitted_state(self, X):
+    def _fitted_state(self, X: Matrix) -> tuple[Matrix, dict[str, Any]]:
         """Rows that fit the fitted state, and the state, if it is still asked for.
 
         Raises
@@ -287,7 +339,9 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
                 )
         return self._check_values(X), dict(self._state)
 
-    def _summary(self, state, X, apart):
+    def _summary(
+        self, state: dict[str, Any], X: Matrix, apart: np.ndarray
+    ) -> dict[str, Any]:
         """The fitted attributes that a state amounts to.
 
         Parameters
@@ -307,7 +361,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             "likelihood_": members[0].table.describe(),
         }
 
-    def _explain(self, error, training):
+    def _explain(self, error: Divergence, training: run.Run) -> str:
         """Say which column is furthest from what the table was fitted to."""
         j, distance = training.furthest_column()
         label = frames.column_labels(training.table.layout, j + 1)[j]
@@ -320,13 +374,13 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
 
     # ---- inference -----------------------------------------------------------------
 
-    def _n_draws(self):
+    def _n_draws(self) -> int:
         """Draws a score takes: a parameter that may have been set after the fit."""
         return check_scalar(
             self.n_importance_samples, "n_importance_samples", Integral, min_val=1
         )
 
-    def _named(self, contributions, X, last):
+    def _named(self, contributions: np.ndarray, X: Table, last: str) -> Table:
         """What features and the rest contribute, in the container that is asked for."""
         layout = self._state["table"]["layout"]
         labels = [
@@ -337,7 +391,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             last += "_"
         return in_container(self, contributions, X, [*labels, last])
 
-    def _fitted_model(self, dtype):
+    def _fitted_model(self, dtype: DTypeLike) -> FittedModel:
         """The model in float32 for float32 data, in float64 for everything else."""
         precision = np.float32 if dtype == np.float32 else np.float64
         return kept(
@@ -346,12 +400,12 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             lambda state: FittedModel(state, precision, self.device),
         )
 
-    def _table(self):
+    def _table(self) -> TableEncoder:
         return kept(
             self, "table", lambda state: TableEncoder.from_state(state["table"])
         )
 
-    def _decoded(self, X):
+    def _decoded(self, X: Table) -> Table:
         """Rows that codes stand for, in the container that fit was given."""
         check_is_fitted(self)
         index = getattr(X, "index", None) if hasattr(X, "iloc") else None
@@ -372,18 +426,20 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             fitted.means(Z), fitted.table.layout, dtypes=False, index=index
         )
 
-    def _check_rows(self, X):
+    def _check_rows(self, X: Table) -> Matrix:
         """Rows to be scored or encoded, checked against the fitted table."""
         check_is_fitted(self)
         return self._check_values(self._validate(X)[0])
 
-    def _check_values(self, X):
+    def _check_values(self, X: Matrix) -> Matrix:
         """Rows whose values the fitted likelihoods can describe."""
         table = self._table()
         _check_possible(X, table.layout, table.chosen())
         return self._check_levels(X, table, self.handle_unknown)
 
-    def _check_levels(self, X, table, handle_unknown):
+    def _check_levels(
+        self, X: Matrix, table: TableEncoder, handle_unknown: str
+    ) -> Matrix:
         """Refuse numbers that are none of their column's levels, or make them holes."""
         if not table.has_levels:
             return X
@@ -406,7 +462,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             )
         return _with_holes(X, np.concatenate(holes)) if holes else X
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = True
@@ -415,14 +471,14 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
 
     # ---- state ---------------------------------------------------------------------
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {
             **super().__getstate__(),
             "_state_format": STATE_FORMAT,
             "_skvae_version": __version__,
         }
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
         state = dict(state)
         state_format = state.pop("_state_format", STATE_FORMAT)
         version = state.pop("_skvae_version", __version__)
@@ -445,7 +501,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         super().__setstate__(state)
 
 
-def _check_shape(X, min_samples):
+def _check_shape(X: Table, min_samples: int) -> None:
     """Refuse frames without enough rows, or without columns."""
     for n, least, name in (
         (X.shape[0], min_samples, "sample"),
@@ -458,12 +514,12 @@ def _check_shape(X, min_samples):
             )
 
 
-def _is_mixed(state):
+def _is_mixed(state: Mapping[str, Any]) -> bool:
     """Whether the columns have likelihoods of several families."""
     return len(state["table"]["blocks"]) > 1
 
 
-def _with_holes(X, places):
+def _with_holes(X: Matrix, places: np.ndarray) -> Matrix:
     """A copy of a dense or sparse matrix, NaN at some (row, column) places."""
     copied = X.astype(np.result_type(X.dtype, np.float32))
     if not hasattr(X, "toarray"):
@@ -474,20 +530,20 @@ def _with_holes(X, places):
     return copied.tocsr()
 
 
-def _blocks(X):
+def _blocks(X: Matrix) -> Iterator[tuple[int, np.ndarray]]:
     """Rows of a matrix, some at a time and dense, and where they start."""
     n_at_once = max(1, min(_ROWS_AT_ONCE, _ENTRIES_AT_ONCE // X.shape[1]))
     for start in range(0, X.shape[0], n_at_once):
         yield start, gather(X, slice(start, start + n_at_once))
 
 
-def _observed(X, j):
+def _observed(X: Matrix, j: int) -> np.ndarray:
     """The numbers of a column, less its holes."""
     column = X[:, [j]].toarray().ravel() if hasattr(X, "toarray") else X[:, j]
     return column[~np.isnan(column)].astype(np.float64)
 
 
-def _check_finite(X, layout):
+def _check_finite(X: Matrix, layout: Layout) -> None:
     """Refuse infinity, by the name of the column."""
     values = X.data if hasattr(X, "toarray") else X
     if values.dtype.kind != "f" or not len(values):
@@ -509,9 +565,11 @@ def _check_finite(X, layout):
             )
 
 
-def _check_possible(X, layout, chosen):
+def _check_possible(
+    X: Matrix, layout: Layout, chosen: Sequence[columns.Chosen]
+) -> None:
     """Refuse values that the likelihoods cannot have produced."""
-    families = {}
+    families: dict[Likelihood, list[int]] = {}
     for j, (likelihood, _) in enumerate(chosen):
         families.setdefault(likelihood, []).append(j)
     for likelihood, places in families.items():

@@ -4,9 +4,15 @@ They are set by `set_callbacks`, also on an estimator within a pipeline or a sea
 whose clones share them. `sklearn.callback.ProgressBar` is set on the outermost one.
 """
 
-from sklearn.callback import ScoringMonitor
+from typing import TYPE_CHECKING, Any
 
-from skvae.frames import taken
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackContext, ScoringMonitor
+
+from skvae.frames import Table, taken
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
 
 __all__ = ["LogLikelihoodMonitor", "OptunaPruning"]
 
@@ -47,12 +53,19 @@ class LogLikelihoodMonitor(ScoringMonitor):
     True
     """
 
-    def __init__(self, X=None):
+    def __init__(self, X: Table | None = None) -> None:
         super().__init__(scoring=_log_likelihood)
         self.X = X
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: BaseEstimator, context: CallbackContext) -> None:
         """Called by the estimator as its fit begins.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            The estimator whose fit it is.
+        context : sklearn.callback.CallbackContext
+            Its task: the fit.
 
         Raises
         ------
@@ -63,9 +76,29 @@ class LogLikelihoodMonitor(ScoringMonitor):
         super().setup(estimator, context)
 
     def on_fit_task_end(
-        self, estimator, context, *, X=None, y=None, fitted_estimator=None
-    ):
+        self,
+        estimator: BaseEstimator,
+        context: CallbackContext,
+        *,
+        X: Table | None = None,
+        y: object = None,
+        fitted_estimator: Any = None,
+    ) -> None:
         """Called by the estimator at the end of each epoch, and of the fit.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            The estimator whose fit it is.
+        context : sklearn.callback.CallbackContext
+            Its task: the fit, or an epoch of it.
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features) \
+                or None, default=None
+            The rows of fit.
+        y : object, default=None
+            Not used.
+        fitted_estimator : estimator instance or None, default=None
+            The estimator as it would be if the fit ended now.
 
         Raises
         ------
@@ -140,15 +173,22 @@ class OptunaPruning:
     ['COMPLETE', 'COMPLETE', 'PRUNED', 'PRUNED']
     """
 
-    def __init__(self, trial, X=None):
-        self.trial = trial
+    def __init__(self, trial: "Trial | Study", X: Table | None = None) -> None:
+        self.trial: Any = trial
         self.X = X
-        self._fits = {}
+        self._fits: dict[BaseEstimator, _Fit] = {}
         self._n_steps_before = 0
         self._is_elsewhere = False
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: BaseEstimator, context: CallbackContext) -> None:
         """Called by the estimator as its fit begins.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            The estimator whose fit it is.
+        context : sklearn.callback.CallbackContext
+            Its task: the fit.
 
         Raises
         ------
@@ -175,8 +215,16 @@ class OptunaPruning:
         trial = self.trial.ask() if self._asks else self.trial
         self._fits[estimator] = _Fit(trial, self._n_steps_before)
 
-    def teardown(self, estimator, context):
-        """Called by the estimator as its fit has ended, or failed."""
+    def teardown(self, estimator: BaseEstimator, context: CallbackContext) -> None:
+        """Called by the estimator as its fit has ended, or failed.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            The estimator whose fit it is.
+        context : sklearn.callback.CallbackContext
+            Its task: the fit.
+        """
         fit = self._fits.pop(estimator, None)
         if fit is None:
             return
@@ -185,11 +233,40 @@ class OptunaPruning:
         else:
             self._n_steps_before += context.max_subtasks
 
-    def on_fit_task_begin(self, estimator, context):
-        """Called by the estimator at the start of each epoch, and of the fit."""
+    def on_fit_task_begin(
+        self, estimator: BaseEstimator, context: CallbackContext
+    ) -> None:
+        """Called by the estimator at the start of each epoch, and of the fit.
 
-    def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
+        Parameters
+        ----------
+        estimator : estimator instance
+            The estimator whose fit it is.
+        context : sklearn.callback.CallbackContext
+            Its task: the fit, or an epoch of it.
+        """
+
+    def on_fit_task_end(
+        self,
+        estimator: BaseEstimator,
+        context: CallbackContext,
+        *,
+        X: Table | None = None,
+        fitted_estimator: Any = None,
+    ) -> bool:
         """Called by the estimator at the end of each epoch, and of the fit.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            The estimator whose fit it is.
+        context : sklearn.callback.CallbackContext
+            Its task: the fit, or an epoch of it.
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features) \
+                or None, default=None
+            The rows of fit.
+        fitted_estimator : estimator instance or None, default=None
+            The estimator as it would be if the fit ended now.
 
         Returns
         -------
@@ -218,30 +295,30 @@ class OptunaPruning:
         return fit.is_pruned
 
     @property
-    def _asks(self):
+    def _asks(self) -> bool:
         """Whether it has a study, to be asked for a trial for each fit."""
         return hasattr(self.trial, "ask")
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_fits": {}, "_is_elsewhere": True}
 
 
 class _Fit:
     """A fit, and the trial that stands for it."""
 
-    def __init__(self, trial, n_steps_before):
+    def __init__(self, trial: "Trial", n_steps_before: int) -> None:
         self._trial = trial
         self._n_steps_before = n_steps_before
-        self._score = None
+        self._score: float | None = None
         self.is_pruned = False
         self.has_ended = False
 
-    def report(self, score, epoch):
+    def report(self, score: float, epoch: int) -> None:
         self._score = score
         self._trial.report(score, self._n_steps_before + epoch)
         self.is_pruned = self._trial.should_prune()
 
-    def tell(self, study):
+    def tell(self, study: "Study") -> None:
         """Close the trial in a study that was asked for it."""
         from optuna.trial import TrialState
 
@@ -253,12 +330,12 @@ class _Fit:
             study.tell(self._trial, state=TrialState.FAIL)
 
 
-def _log_likelihood(estimator, X, y):
+def _log_likelihood(estimator: BaseEstimator, X: Table, y: object) -> dict[str, float]:
     """A scorer, as `ScoringMonitor` takes it."""
     return {"log_likelihood": estimator.score(X)}
 
 
-def _check_has_likelihood(callback, estimator):
+def _check_has_likelihood(callback: object, estimator: BaseEstimator) -> None:
     if not hasattr(estimator, "score_samples"):
         raise TypeError(
             f"{type(callback).__name__} scores by log p(x), which "
@@ -267,7 +344,11 @@ def _check_has_likelihood(callback, estimator):
         )
 
 
-def _rows_to_score(callback, X, fitted_estimator):
+def _rows_to_score(
+    callback: LogLikelihoodMonitor | OptunaPruning,
+    X: Table | None,
+    fitted_estimator: Any,
+) -> Table:
     if callback.X is not None:
         return callback.X
     held_out = fitted_estimator._held_out_rows
@@ -280,7 +361,7 @@ def _rows_to_score(callback, X, fitted_estimator):
     return taken(X, held_out)
 
 
-def _is_refit(context):
+def _is_refit(context: CallbackContext | None) -> bool:
     """Whether a fit is the last one of a search, of the best parameters."""
     while context is not None:
         names = context.task_name, context.source_task_name

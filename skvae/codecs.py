@@ -7,6 +7,8 @@ of targets become in the units of the values.
 """
 
 import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from scipy import special
@@ -17,6 +19,12 @@ __all__ = ["CODECS", "FURTHEST", "Codec", "Standardized", "TooLarge"]
 #: Standardised values further out than this are read as this far out: sums of their
 #: squares, over any floor, then stay finite in either precision.
 FURTHEST = {"float32": 1e12, "float64": 1e140}
+
+#: What codecs are fitted to, see `Codec.fit`.
+Chunks: TypeAlias = Callable[[], Iterator[np.ndarray]]
+Levels: TypeAlias = Sequence[Any]
+#: Inputs and targets.
+Written: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
 class Codec:
@@ -29,19 +37,27 @@ class Codec:
     """
 
     #: Whether inputs are codes of levels, to be spread out, and not numbers.
-    writes_codes = False
+    writes_codes: ClassVar[bool] = False
     #: Whether the encoder network reads the columns at all.
-    is_read = True
+    is_read: ClassVar[bool] = True
     #: Whether values that are none of the levels are refused.
-    has_levels = False
+    has_levels: ClassVar[bool] = False
     #: The target that stands for a hole: any that the likelihood can describe.
-    blank = 0.0
+    blank: ClassVar[float] = 0.0
 
-    def __init__(self, **state):
+    #: What inputs are centred by and scaled by, where they are.
+    offset: np.ndarray
+    scale: np.ndarray
+    #: Of each column, the shares of its levels, where there are levels.
+    shares: list[np.ndarray]
+
+    def __init__(self, **state: Any) -> None:
         vars(self).update(state)
 
     @classmethod
-    def fit(cls, chunks, n_columns, likelihood, levels):
+    def fit(
+        cls, chunks: Chunks, n_columns: int, likelihood: Any, levels: Levels
+    ) -> Self:
         """A codec for some columns.
 
         Parameters
@@ -56,55 +72,60 @@ class Codec:
         """
         raise NotImplementedError
 
-    def get_state(self):
+    def get_state(self) -> dict[str, Any]:
         """Plain data from which the codec is made again."""
         return dict(vars(self))
 
-    def n_levels(self):
+    def n_levels(self) -> list[int] | None:
         """Number of levels of each column, or None."""
         return None
 
-    def levels_of(self, place):
+    def levels_of(self, place: int) -> list[Any] | None:
         """The levels of a column, given by its place in the block, or None."""
         return None
 
-    def encode(self, values, furthest):
+    def encode(self, values: np.ndarray, furthest: float) -> Written:
         """Inputs and targets, both of shape (n_rows, n_columns), maybe one array.
 
         Numbers beyond `furthest` standard deviations are read as that far out.
         """
         raise NotImplementedError
 
-    def decode(self, targets):
+    def decode(self, targets: np.ndarray) -> np.ndarray:
         """Targets, such as a likelihood draws, as values."""
         return targets
 
-    def points(self, means):
+    def points(self, means: np.ndarray, /) -> np.ndarray:
         """What the likelihood's means stand for: (n_rows, n_means) to values."""
         return means
 
-    def modes(self, means):
+    def modes(self, means: np.ndarray) -> np.ndarray:
         """The same, but the likelier of two levels and not their mean."""
         return self.points(means)
 
-    def log_jacobian(self, values):
+    def log_jacobian(self, values: np.ndarray) -> np.ndarray:
         """What the columns add to a log-density of targets.
 
         Of shape (n_columns,), or (n_rows, n_columns) where it depends on the value.
         """
         return np.zeros(values.shape[1])
 
-    def unknown(self, values):
+    def unknown(self, values: np.ndarray) -> np.ndarray:
         """Mask of the values that are none of the levels, where there are levels."""
         raise NotImplementedError
 
-    def _standardize(self, values, furthest):
+    def _standardize(self, values: np.ndarray, furthest: float) -> np.ndarray:
         standardized = values - self.offset
         standardized /= self.scale
         return np.clip(standardized, -furthest, furthest, out=standardized)
 
 
-def _moments(chunks, n_columns, transform=None, standardize=True):
+def _moments(
+    chunks: Chunks,
+    n_columns: int,
+    transform: Callable[[np.ndarray], np.ndarray] | None = None,
+    standardize: bool = True,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Means and scales of columns; a constant one has 1, the mean of none is NaN."""
     scaler = StandardScaler()
     # A variance beyond float64 is infinite, that of no number at all is NaN.
@@ -121,22 +142,29 @@ class Standardized(Codec):
     """Numbers, centred and scaled to unit variance."""
 
     @classmethod
-    def fit(cls, chunks, n_columns, likelihood, levels, standardize=True):
+    def fit(
+        cls,
+        chunks: Chunks,
+        n_columns: int,
+        likelihood: Any,
+        levels: Levels,
+        standardize: bool = True,
+    ) -> Self:
         state, variance = _moments(chunks, n_columns, standardize=standardize)
         if not np.isfinite(variance).all():
             raise TooLarge(int(np.argmin(np.isfinite(variance))))
         return cls(**state)
 
-    def encode(self, values, furthest):
+    def encode(self, values: np.ndarray, furthest: float) -> Written:
         inputs = self._standardize(values, furthest)
         return inputs, inputs
 
-    def decode(self, targets):
+    def decode(self, targets: np.ndarray) -> np.ndarray:
         return targets * self.scale + self.offset
 
     points = decode
 
-    def log_jacobian(self, values):
+    def log_jacobian(self, values: np.ndarray) -> np.ndarray:
         return -np.log(self.scale)
 
 
@@ -147,24 +175,26 @@ class TooLarge(ValueError):
 class Positive(Codec):
     """Positive numbers over their geometric mean; inputs are scaled logarithms."""
 
-    blank = 1.0
+    blank: ClassVar[float] = 1.0
 
     @classmethod
-    def fit(cls, chunks, n_columns, likelihood, levels):
+    def fit(
+        cls, chunks: Chunks, n_columns: int, likelihood: Any, levels: Levels
+    ) -> Self:
         return cls(**_moments(chunks, n_columns, np.log)[0])
 
-    def encode(self, values, furthest):
+    def encode(self, values: np.ndarray, furthest: float) -> Written:
         logarithms = np.log(values)
         inputs = self._standardize(logarithms, furthest)
         logarithms -= self.offset
         return inputs, np.exp(logarithms.clip(-_LARGEST_LOGARITHM, _LARGEST_LOGARITHM))
 
-    def decode(self, targets):
+    def decode(self, targets: np.ndarray) -> np.ndarray:
         return targets * np.exp(self.offset)
 
     points = decode
 
-    def log_jacobian(self, values):
+    def log_jacobian(self, values: np.ndarray) -> np.ndarray:
         return -self.offset
 
 
@@ -176,10 +206,12 @@ class Counts(Codec):
     """Counts as they are; inputs are standardised log1p counts."""
 
     @classmethod
-    def fit(cls, chunks, n_columns, likelihood, levels):
+    def fit(
+        cls, chunks: Chunks, n_columns: int, likelihood: Any, levels: Levels
+    ) -> Self:
         return cls(**_moments(chunks, n_columns, np.log1p)[0])
 
-    def encode(self, values, furthest):
+    def encode(self, values: np.ndarray, furthest: float) -> Written:
         return self._standardize(np.log1p(values), furthest), values.copy()
 
 
@@ -187,10 +219,12 @@ class UnitInterval(Codec):
     """Numbers from 0 to 1 as they are; inputs are standardised."""
 
     @classmethod
-    def fit(cls, chunks, n_columns, likelihood, levels):
+    def fit(
+        cls, chunks: Chunks, n_columns: int, likelihood: Any, levels: Levels
+    ) -> Self:
         return cls(**_moments(chunks, n_columns)[0])
 
-    def encode(self, values, furthest):
+    def encode(self, values: np.ndarray, furthest: float) -> Written:
         return self._standardize(values, furthest), values.copy()
 
 
@@ -198,17 +232,19 @@ class LogOdds(Codec):
     """Numbers between 0 and 1 by their log-odds; inputs are standardised log-odds."""
 
     @classmethod
-    def fit(cls, chunks, n_columns, likelihood, levels):
+    def fit(
+        cls, chunks: Chunks, n_columns: int, likelihood: Any, levels: Levels
+    ) -> Self:
         return cls(**_moments(chunks, n_columns, special.logit)[0])
 
-    def encode(self, values, furthest):
+    def encode(self, values: np.ndarray, furthest: float) -> Written:
         log_odds = special.logit(values)
         return self._standardize(log_odds, furthest), log_odds
 
-    def decode(self, targets):
+    def decode(self, targets: np.ndarray) -> np.ndarray:
         return special.expit(targets).clip(*_INSIDE)
 
-    def log_jacobian(self, values):
+    def log_jacobian(self, values: np.ndarray) -> np.ndarray:
         return -np.log(values) - np.log1p(-values)
 
 
@@ -219,10 +255,15 @@ _INSIDE = (np.finfo(np.float32).tiny.item(), 1 - 2.0**-24)
 class Binary(Codec):
     """Two levels as 0 and 1; inputs are centred."""
 
-    has_levels = True
+    has_levels: ClassVar[bool] = True
+
+    low: np.ndarray
+    high: np.ndarray
 
     @classmethod
-    def fit(cls, chunks, n_columns, likelihood, levels):
+    def fit(
+        cls, chunks: Chunks, n_columns: int, likelihood: Any, levels: Levels
+    ) -> Self:
         pairs = np.array([(0.0, 1.0) if pair is None else pair for pair in levels])
         codec = cls(low=pairs[:, 0].copy(), high=pairs[:, 1].copy())
         n_known, n_high = np.zeros((2, n_columns))
@@ -233,29 +274,29 @@ class Binary(Codec):
             codec.offset = n_high / n_known
         return codec
 
-    def encode(self, values, furthest):
+    def encode(self, values: np.ndarray, furthest: float) -> Written:
         codes = self._codes(values)
         return codes - self.offset, codes
 
-    def levels_of(self, place):
+    def levels_of(self, place: int) -> list[Any]:
         return [float(self.low[place]), float(self.high[place])]
 
-    def decode(self, targets):
+    def decode(self, targets: np.ndarray) -> np.ndarray:
         return self.low + targets * (self.high - self.low)
 
     points = decode
 
-    def modes(self, means):
+    def modes(self, means: np.ndarray) -> np.ndarray:
         return self.decode(np.where(means > 0.5, 1.0, 0.0))
 
-    def unknown(self, values):
+    def unknown(self, values: np.ndarray) -> np.ndarray:
         unknown = values != self.low
         unknown &= values != self.high
         if unknown.any():
             unknown &= ~np.isnan(values)
         return unknown
 
-    def _codes(self, values):
+    def _codes(self, values: np.ndarray) -> np.ndarray:
         codes = (values == self.high).astype(np.float64)
         with np.errstate(over="ignore"):
             any_holes = np.isnan(values.sum())
@@ -267,12 +308,16 @@ class Binary(Codec):
 class _Levels(Codec):
     """Levels as codes: what categories and ordered levels share."""
 
-    has_levels = True
+    has_levels: ClassVar[bool] = True
+
+    #: Of each column its levels, in ascending order.
+    levels: list[np.ndarray]
 
     @classmethod
-    def fit(cls, chunks, n_columns, likelihood, levels):
-        levels = [np.asarray(column, dtype=np.float64) for column in levels]
-        codec = cls(levels=levels)
+    def fit(
+        cls, chunks: Chunks, n_columns: int, likelihood: Any, levels: Levels
+    ) -> Self:
+        codec = cls(levels=[np.asarray(column, dtype=np.float64) for column in levels])
         totals = [np.full(len(column), 0.5) for column in levels]
         for values in chunks():
             codes = codec._codes(values)
@@ -282,27 +327,27 @@ class _Levels(Codec):
         codec.shares = [total / total.sum() for total in totals]
         return codec
 
-    def n_levels(self):
+    def n_levels(self) -> list[int]:
         return [len(column) for column in self.levels]
 
-    def levels_of(self, place):
+    def levels_of(self, place: int) -> list[Any]:
         return self.levels[place].tolist()
 
-    def decode(self, targets):
+    def decode(self, targets: np.ndarray) -> np.ndarray:
         codes = targets.astype(np.int64)
         return np.column_stack(
             [column[codes[:, j]] for j, column in enumerate(self.levels)]
         )
 
-    def points(self, means):
+    def points(self, means: np.ndarray) -> np.ndarray:
         return self.decode(
             np.column_stack([p.argmax(1) for p in _by_column(means, self.n_levels())])
         )
 
-    def unknown(self, values):
+    def unknown(self, values: np.ndarray) -> np.ndarray:
         return (self._codes(values) < 0) & ~np.isnan(values)
 
-    def _codes(self, values):
+    def _codes(self, values: np.ndarray) -> np.ndarray:
         """Codes, -1 for what is no level."""
         codes = np.empty(values.shape)
         for j, column in enumerate(self.levels):
@@ -314,9 +359,9 @@ class _Levels(Codec):
 class Categories(_Levels):
     """Unordered levels as codes."""
 
-    writes_codes = True
+    writes_codes: ClassVar[bool] = True
 
-    def encode(self, values, furthest):
+    def encode(self, values: np.ndarray, furthest: float) -> Written:
         codes = self._codes(values)
         codes[codes < 0] = np.nan
         return codes, codes
@@ -325,18 +370,18 @@ class Categories(_Levels):
 class Identifiers(_Levels):
     """Levels that tell rows apart, as codes that the encoder does not read."""
 
-    is_read = False
+    is_read: ClassVar[bool] = False
 
-    def encode(self, values, furthest):
+    def encode(self, values: np.ndarray, furthest: float) -> Written:
         codes = self._codes(values)
         codes[codes < 0] = np.nan
         return codes[:, :0], codes
 
-    def points(self, means):
+    def points(self, means: np.ndarray) -> np.ndarray:
         """Holes: no row has a likeliest name."""
         return np.full((len(means), len(self.levels)), np.nan)
 
-    def modes(self, means):
+    def modes(self, means: np.ndarray) -> np.ndarray:
         """The commonest level: something to fill a hole with."""
         modes = [
             level[p.argmax()] for level, p in zip(self.levels, self.shares, strict=True)
@@ -348,7 +393,9 @@ class Ordered(_Levels):
     """Ordered levels as codes; inputs are standardised codes."""
 
     @classmethod
-    def fit(cls, chunks, n_columns, likelihood, levels):
+    def fit(
+        cls, chunks: Chunks, n_columns: int, likelihood: Any, levels: Levels
+    ) -> Self:
         codec = super().fit(chunks, n_columns, likelihood, levels)
         means = [p @ np.arange(len(p)) for p in codec.shares]
         squares = [p @ np.arange(len(p)) ** 2 for p in codec.shares]
@@ -356,7 +403,7 @@ class Ordered(_Levels):
         codec.scale = np.sqrt(np.maximum(np.array(squares) - codec.offset**2, 1e-12))
         return codec
 
-    def encode(self, values, furthest):
+    def encode(self, values: np.ndarray, furthest: float) -> Written:
         codes = self._codes(values)
         codes[codes < 0] = np.nan
         return self._standardize(codes, furthest), codes
@@ -371,15 +418,25 @@ class Bins(Codec):
     the gap, and with the tail of a Cauchy distribution at either end.
     """
 
+    #: Of each column, the edges and the means of its cells.
+    lower: list[np.ndarray]
+    upper: list[np.ndarray]
+    centers: list[np.ndarray]
+    #: How many values the columns had in fit, and their interquartile ranges.
+    n_values: np.ndarray
+    spread: np.ndarray
+
     @classmethod
-    def fit(cls, chunks, n_columns, likelihood, levels):
-        columns = [[] for _ in range(n_columns)]
+    def fit(
+        cls, chunks: Chunks, n_columns: int, likelihood: Any, levels: Levels
+    ) -> Self:
+        columns: list[list[np.ndarray]] = [[] for _ in range(n_columns)]
         for values in chunks():
             for j, column in enumerate(columns):
                 column.append(values[~np.isnan(values[:, j]), j])
         cells = [_cells(np.concatenate(c), likelihood.n_bins) for c in columns]
         names = ("lower", "upper", "centers", "shares")
-        state = {
+        state: dict[str, Any] = {
             name: [cell[place] for cell in cells] for place, name in enumerate(names)
         }
         quartiles = [
@@ -392,15 +449,15 @@ class Bins(Codec):
         state["spread"] = np.where(spread > 0, spread, 1.0)
         return cls(**state)
 
-    def n_levels(self):
+    def n_levels(self) -> list[int]:
         return [len(lower) for lower in self.lower]
 
-    def levels_of(self, place):
+    def levels_of(self, place: int) -> list[Any]:
         """Atoms as numbers, bins as pairs of edges."""
         edges = zip(self.lower[place].tolist(), self.upper[place].tolist(), strict=True)
         return [low if low == high else (low, high) for low, high in edges]
 
-    def encode(self, values, furthest):
+    def encode(self, values: np.ndarray, furthest: float) -> Written:
         codes, inputs = np.empty(values.shape), np.empty(values.shape)
         for j, column in enumerate(values.T):
             codes[:, j] = self._codes(j, column)
@@ -409,7 +466,7 @@ class Bins(Codec):
         codes[holes] = inputs[holes] = np.nan
         return inputs, codes
 
-    def decode(self, targets):
+    def decode(self, targets: np.ndarray) -> np.ndarray:
         codes = np.floor(targets).astype(np.int64)
         inside = targets - codes
         values = np.empty(targets.shape)
@@ -418,7 +475,7 @@ class Bins(Codec):
             values[:, j] = low + inside[:, j] * (high - low)
         return values
 
-    def points(self, means):
+    def points(self, means: np.ndarray) -> np.ndarray:
         return np.column_stack(
             [
                 p @ centers
@@ -428,7 +485,7 @@ class Bins(Codec):
             ]
         )
 
-    def log_jacobian(self, values):
+    def log_jacobian(self, values: np.ndarray) -> np.ndarray:
         added = np.empty(values.shape)
         for j, column in enumerate(values.T):
             codes = self._codes(j, column)
@@ -449,22 +506,22 @@ class Bins(Codec):
             added[:, j] = np.where(within, inside, around)
         return added
 
-    def _gaps(self, j):
+    def _gaps(self, j: int) -> tuple[np.ndarray, np.ndarray]:
         """Lengths of what is nearest to each cell, before it and after it."""
         borders = self._borders(j)
         before = self.lower[j] - np.concatenate([[-np.inf], borders])
         after = np.concatenate([borders, [np.inf]]) - self.upper[j]
         return before, after
 
-    def _borders(self, j):
+    def _borders(self, j: int) -> np.ndarray:
         """Where the nearest cell changes."""
         return (self.upper[j][:-1] + self.lower[j][1:]) / 2
 
-    def _codes(self, j, column):
+    def _codes(self, j: int, column: np.ndarray) -> np.ndarray:
         """The cell that each number is in, or next to."""
         return np.searchsorted(self._borders(j), column, side="right")
 
-    def _normal_scores(self, j, column):
+    def _normal_scores(self, j: int, column: np.ndarray) -> np.ndarray:
         """Normal quantiles of the share of the training values below."""
         lower, upper, share = self.lower[j], self.upper[j], self.shares[j]
         below = np.cumsum(share) - share
@@ -480,7 +537,9 @@ class Bins(Codec):
         return special.ndtri(rank.clip(margin, 1 - margin))
 
 
-def _cells(values, n_bins):
+def _cells(
+    values: np.ndarray, n_bins: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Edges, centres and shares of the bins and atoms of a column."""
     distinct, counts = np.unique(values, return_counts=True)
     atom = np.full(len(distinct), len(distinct) <= n_bins)
@@ -500,7 +559,7 @@ def _cells(values, n_bins):
     return lower, upper, centers, shares
 
 
-def _cell_starts(atom, counts, n_bins):
+def _cell_starts(atom: np.ndarray, counts: np.ndarray, n_bins: int) -> np.ndarray:
     """Where cells begin among the distinct values: bins hold about equal mass."""
     n_rest = max(1, n_bins - int(atom.sum()))
     mass = counts[~atom].sum() / n_rest
@@ -513,12 +572,12 @@ def _cell_starts(atom, counts, n_bins):
     return np.array(starts)
 
 
-def _by_column(means, n_levels):
+def _by_column(means: np.ndarray, n_levels: Sequence[int]) -> list[np.ndarray]:
     return np.split(means, np.cumsum(n_levels)[:-1], axis=1)
 
 
 #: By the names that likelihoods ask for.
-CODECS = {
+CODECS: dict[str, type[Codec]] = {
     "standardized": Standardized,
     "positive": Positive,
     "counts": Counts,

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,6 +10,10 @@ import torch
 from skvae.core.rows import gather
 from skvae.exceptions import PosteriorCollapseWarning
 from skvae.fitted import FittedModel
+from skvae.frames import Matrix
+
+if TYPE_CHECKING:
+    from skvae.base import BaseVAE
 
 __all__ = ["warn_of_collapse"]
 
@@ -19,7 +24,9 @@ _LEAST_KL = 0.01
 _ROWS, _SHUFFLINGS, _MARGIN = 500, 3, 1.5
 
 
-def warn_of_collapse(estimator, X, rows, stacklevel):
+def warn_of_collapse(
+    estimator: "BaseVAE", X: Matrix, rows: np.ndarray, stacklevel: int
+) -> None:
     """Warn if a fitted model has no component in use, though the columns ask for one.
 
     Parameters
@@ -63,7 +70,9 @@ def warn_of_collapse(estimator, X, rows, stacklevel):
     )
 
 
-def _calls_for_a_code(fitted, X, rows, beta):
+def _calls_for_a_code(
+    fitted: FittedModel, X: Matrix, rows: np.ndarray, beta: float
+) -> bool:
     """Whether a linear model, its code unused, would clearly gain by using it.
 
     With its code unused each standardised column is noise of unit variance, and the
@@ -86,6 +95,6 @@ def _calls_for_a_code(fitted, X, rows, beta):
     return _largest_variance(standardized) > _MARGIN * beta * by_chance
 
 
-def _largest_variance(centered):
+def _largest_variance(centered: np.ndarray) -> float:
     """Of centred rows, along any direction."""
-    return np.linalg.norm(centered, 2) ** 2 / len(centered)
+    return float(np.linalg.norm(centered, 2) ** 2 / len(centered))

@@ -16,14 +16,18 @@ Whole numbers are those of an integer dtype, and floats that are all whole: pand
 no other way to hold integers with holes.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from numbers import Number
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from skvae import frames, likelihoods
 from skvae.labels import is_hole, shortened
 from skvae.settings import resolve, to_state
+
+if TYPE_CHECKING:
+    from skvae.table import TableEncoder
 
 __all__ = ["Chosen", "Numbers", "choose", "partial_row", "plain"]
 
@@ -37,7 +41,7 @@ class Chosen(NamedTuple):
     """The likelihood of a column, and its levels as numbers, or None."""
 
     likelihood: likelihoods.Likelihood
-    levels: list | None
+    levels: list[float] | None
 
 
 class Numbers(NamedTuple):
@@ -47,7 +51,13 @@ class Numbers(NamedTuple):
     binned: bool = True
 
 
-def choose(parameter, layout, column, n_features, numbers):
+def choose(
+    parameter: str | likelihoods.Likelihood | dict[Any, Any] | list[Any],
+    layout: frames.Layout,
+    column: Callable[[int], np.ndarray],
+    n_features: int,
+    numbers: Numbers,
+) -> list[Chosen]:
     """The likelihood of every column.
 
     Parameters
@@ -91,7 +101,7 @@ def choose(parameter, layout, column, n_features, numbers):
     return chosen
 
 
-def partial_row(given, table):
+def partial_row(given: dict[Any, Any], table: "TableEncoder") -> np.ndarray:
     """A row of numbers, (1, n_features), with the given cells and holes elsewhere.
 
     Parameters
@@ -140,7 +150,7 @@ def partial_row(given, table):
     return row
 
 
-def plain(parameter):
+def plain(parameter: Any) -> Any:
     """The parameter as plain data, for comparing and for saving."""
     if isinstance(parameter, dict):
         return {label: plain(likelihood) for label, likelihood in parameter.items()}
@@ -154,7 +164,7 @@ def plain(parameter):
     return parameter
 
 
-def _asked(parameter, layout, n_features):
+def _asked(parameter: Any, layout: frames.Layout, n_features: int) -> list[Any]:
     """What the parameter says of each column: a name, an object or "auto"."""
     if not isinstance(parameter, dict | list):
         return [parameter] * n_features
@@ -188,7 +198,7 @@ def _asked(parameter, layout, n_features):
     return asked
 
 
-def _listed(parameter):
+def _listed(parameter: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
     """(column, likelihood) pairs of a list of (likelihood, columns)."""
     for entry in parameter:
         if not isinstance(entry, tuple | list) or len(entry) != 2:
@@ -201,11 +211,17 @@ def _listed(parameter):
             yield label, likelihood
 
 
-def _judge(j, layout, column, numbers):
+def _judge(
+    j: int,
+    layout: frames.Layout,
+    column: Callable[[int], np.ndarray],
+    numbers: Numbers,
+) -> Chosen:
     """The rules of "auto" for one column of a data frame or object array."""
     values = column(j)
     if j in layout["levels"]:
         levels = layout["levels"][j]
+        family: type[likelihoods.Likelihood]
         if not levels:
             family = likelihoods.Gaussian
         elif len(levels) == 2:
@@ -229,12 +245,17 @@ def _judge(j, layout, column, numbers):
     return Chosen(numbers.likelihood, None)
 
 
-def _is_yes_or_no(j, layout):
+def _is_yes_or_no(j: int, layout: frames.Layout) -> bool:
     dtypes = layout.get("dtypes")
     return dtypes is not None and dtypes[j].lower().startswith("bool")
 
 
-def _levels(likelihood, j, layout, column):
+def _levels(
+    likelihood: likelihoods.Likelihood,
+    j: int,
+    layout: frames.Layout,
+    column: Callable[[int], np.ndarray],
+) -> list[float] | None:
     """The levels that an explicit likelihood has in a column.
 
     Raises

@@ -9,7 +9,9 @@ __all__ = ["conformal_p_values"]
 _TIE = 1e-9
 
 
-def conformal_p_values(scores, calibration_scores):
+def conformal_p_values(
+    scores: np.ndarray, calibration_scores: np.ndarray
+) -> np.ndarray:
     """Share of calibration rows that score no higher, the row counted among them.
 
     Parameters

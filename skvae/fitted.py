@@ -5,22 +5,31 @@ where X is, so that a row scores alike whatever stands beside it.
 """
 
 import math
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from skvae import priors
 from skvae.core import evaluation
 from skvae.core.conditional import conditional_codes
 from skvae.core.model import Model
-from skvae.core.rows import gather, to_tensor, to_tensors
+from skvae.core.rows import Rows, gather, to_tensor, to_tensors
+from skvae.frames import Matrix
+from skvae.likelihoods.base import Columns
 from skvae.parameters import PLACES, training_device
+from skvae.posteriors.base import Codes
 from skvae.settings import from_state
 from skvae.table import TableEncoder, chunks
 from skvae.threads import limited
 
 __all__ = ["FittedModel", "build_model", "member_states"]
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 
 _ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 2_048, 1_000_000
 #: Times that a cell left out is filled in by the others, each from the last.
@@ -29,7 +38,7 @@ _FILLINGS = 4
 _SUMMARY_ROWS = 5_000
 
 
-def build_model(geometry, table):
+def build_model(geometry: Mapping[str, Any], table: TableEncoder) -> Model:
     """The functions of a model in training, from the plain data that fixes them."""
     places = {
         place: from_state(geometry[place], families)
@@ -48,7 +57,7 @@ def build_model(geometry, table):
     )
 
 
-def member_states(state):
+def member_states(state: dict[str, Any]) -> list[dict[str, Any]]:
     """The states of an ensemble's members, or that of the one model there is."""
     if state["weights"].ndim == 1:
         return [state]
@@ -59,11 +68,15 @@ def member_states(state):
     return members
 
 
-def _limited(method):
+def _limited(
+    method: Callable[Concatenate["FittedModel", Arguments], Answer],
+) -> Callable[Concatenate["FittedModel", Arguments], Answer]:
     """Run a method of a fitted model in as few threads as do."""
 
     @wraps(method)
-    def wrapper(self, *args, **kwargs):
+    def wrapper(
+        self: "FittedModel", *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Answer:
         with self._threads:
             return method(self, *args, **kwargs)
 
@@ -85,7 +98,13 @@ class FittedModel:
         Whether the columns have the heavier tails of their likelihoods' `robust`.
     """
 
-    def __init__(self, state, dtype, device=None, robust=False):
+    def __init__(
+        self,
+        state: Mapping[str, Any],
+        dtype: type[np.floating],
+        device: str | torch.device | None = None,
+        robust: bool = False,
+    ) -> None:
         self.table = TableEncoder.from_state(state["table"])
         self.model = build_model(state["geometry"], self.table)
         if robust:
@@ -107,7 +126,7 @@ class FittedModel:
             self.model.prior = settings.after_training(posterior(*outputs), posterior)
 
     @_limited
-    def codes(self, X):
+    def codes(self, X: Matrix) -> np.ndarray:
         """Posterior means, (n_samples, n_components)."""
         blocks = [
             self._posterior(rows).mean.numpy(force=True) for rows in self._read(X)
@@ -115,7 +134,7 @@ class FittedModel:
         return np.concatenate(blocks)
 
     @_limited
-    def means(self, Z):
+    def means(self, Z: np.ndarray) -> np.ndarray:
         """Decoder means in the units of X, (n_samples, n_features)."""
         blocks = [
             self.table.points(
@@ -126,7 +145,7 @@ class FittedModel:
         return np.concatenate(blocks).astype(Z.dtype)
 
     @_limited
-    def draws(self, n_samples, seed):
+    def draws(self, n_samples: int, seed: int) -> np.ndarray:
         """Rows drawn from the likelihood at codes drawn from the prior."""
         generator = torch.Generator(self.device).manual_seed(seed)
         with torch.no_grad():
@@ -135,7 +154,9 @@ class FittedModel:
         return self.draws_at(Z, generator)
 
     @_limited
-    def draws_given(self, n_samples, row, seed):
+    def draws_given(
+        self, n_samples: int, row: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, float]:
         """Rows drawn given the observed cells of one row, and how good the draws are.
 
         Returns
@@ -154,7 +175,7 @@ class FittedModel:
         return rows, effective
 
     @_limited
-    def draws_at(self, Z, generator):
+    def draws_at(self, Z: Tensor, generator: torch.Generator) -> np.ndarray:
         """Rows drawn from the likelihood, one at each code."""
         blocks = [
             self.table.decode(self._decode(z).sample(generator).numpy(force=True))
@@ -163,7 +184,7 @@ class FittedModel:
         return self.table.restrict(np.concatenate(blocks))
 
     @_limited
-    def log_likelihood(self, X, n_draws):
+    def log_likelihood(self, X: Matrix, n_draws: int) -> np.ndarray:
         """log p(x) in nats and the units of X, (n_samples,), float64."""
         blocks = [
             self._score(rows, n_draws).total.numpy(force=True)
@@ -173,7 +194,7 @@ class FittedModel:
         return np.concatenate(blocks).astype(np.float64)
 
     @_limited
-    def log_likelihood_by_feature(self, X, n_draws):
+    def log_likelihood_by_feature(self, X: Matrix, n_draws: int) -> np.ndarray:
         """log p(x) split over features and the code: (n_samples, n_features + 1).
 
         The last column is minus the divergence of the code's posterior from its prior.
@@ -185,7 +206,9 @@ class FittedModel:
         return np.concatenate(blocks)
 
     @_limited
-    def bound_by_feature(self, X, n_draws, with_code=True):
+    def bound_by_feature(
+        self, X: Matrix, n_draws: int, with_code: bool = True
+    ) -> np.ndarray:
         """The evidence lower bound, split likewise, or without the code's cost."""
         blocks = []
         for rows in self._read(X):
@@ -196,16 +219,16 @@ class FittedModel:
             blocks.append(self._by_feature(rows, scores))
         return np.concatenate(blocks)
 
-    def _by_feature(self, X, scores):
+    def _by_feature(self, X: np.ndarray, scores: evaluation.Scores) -> np.ndarray:
         """Scores in the units of X, a column a feature, then one for the code."""
-        features = scores.features.double()
+        features = scores.features.double()  # type: ignore[union-attr]  # asked for
         code = scores.total.double() - features.sum(1)
         features = self.table.by_column(features.numpy(force=True))
         features = features + self.table.log_jacobian(X)
         return np.column_stack([features, code.numpy(force=True)])
 
     @_limited
-    def conditionals(self, X, n_draws):
+    def conditionals(self, X: Matrix, n_draws: int) -> np.ndarray:
         """log p of each cell given the others of its row, (n_samples, n_features).
 
         In nats, in the units of X; NaN for a hole. The likelihood without a cell is the
@@ -227,7 +250,7 @@ class FittedModel:
             blocks.append(np.where(np.isnan(rows), np.nan, conditionals))
         return np.concatenate(blocks)
 
-    def _without(self, X, j, n_draws):
+    def _without(self, X: np.ndarray, j: int | np.integer, n_draws: int) -> np.ndarray:
         """Log-likelihood of targets but those of a column, by codes without it."""
         hole = X.copy()
         hole[:, j] = np.nan
@@ -246,7 +269,7 @@ class FittedModel:
         return scores.total.double().numpy(force=True)
 
     @_limited
-    def errors_by_feature(self, X):
+    def errors_by_feature(self, X: Matrix) -> np.ndarray:
         """How far the decoder's mean at the code is from each cell.
 
         Squared, in standardised units, for numbers; one minus the probability of the
@@ -268,7 +291,7 @@ class FittedModel:
         return np.concatenate(blocks)
 
     @_limited
-    def expected(self, X, n_draws):
+    def expected(self, X: Matrix, n_draws: int) -> np.ndarray:
         """What rows are likely to be, holes included, in the units of X.
 
         Means of numbers and modes of levels, given the observed cells.
@@ -282,7 +305,7 @@ class FittedModel:
         return np.concatenate([self.table.points(b, modes=True) for b in blocks])
 
     @_limited
-    def redrawn(self, X, n_draws, seed):
+    def redrawn(self, X: Matrix, n_draws: int, seed: int) -> np.ndarray:
         """Rows drawn from the model given the observed cells of X."""
         generator = torch.Generator(self.device).manual_seed(seed)
         Z = [
@@ -294,7 +317,7 @@ class FittedModel:
         return self.draws_at(torch.cat(Z), generator)
 
     @_limited
-    def posteriors(self, X, rows):
+    def posteriors(self, X: Matrix, rows: np.ndarray) -> dict[str, np.ndarray]:
         """What the encoder says of some rows: float32 arrays "locations", "others"."""
         parts = []
         for values in chunks(X, rows):
@@ -311,7 +334,7 @@ class FittedModel:
         }
 
     @_limited
-    def kl_per_component(self, X):
+    def kl_per_component(self, X: Matrix) -> np.ndarray:
         """Mean divergence of the codes from what goes with their family, in nats.
 
         Of shape (n_components,), or (1,) where components depend on each other.
@@ -320,33 +343,35 @@ class FittedModel:
         standard = priors.FAMILIES[posterior.prior]().beside(posterior)
         n_rows = X.shape[0]
         some = np.arange(0, n_rows, max(1, n_rows // _SUMMARY_ROWS))
-        total = 0.0
+        total: Any = 0.0
         for rows in self._read(X, some):
-            kl = self._posterior(rows).kl_divergence(standard)
+            kl: Any = self._posterior(rows).kl_divergence(standard)  # never None
             total = total + kl.double().sum(0)
         return (total / len(some)).numpy(force=True)
 
-    def _score(self, X, n_draws, by_feature=False):
+    def _score(
+        self, X: np.ndarray, n_draws: int, by_feature: bool = False
+    ) -> evaluation.Scores:
         rows = self._tensors(X)
         return evaluation.score(self.model, self.weights, rows, n_draws, by_feature)
 
-    def _posterior(self, X):
+    def _posterior(self, X: np.ndarray) -> Codes:
         return evaluation.codes(self.model, self.weights, self._tensors(X)[0])
 
-    def _decode(self, Z):
+    def _decode(self, Z: Tensor) -> Columns:
         with torch.no_grad():
             return self.model.decode(self.weights, Z)
 
-    def _tensors(self, X):
+    def _tensors(self, X: np.ndarray) -> Rows:
         return to_tensors(self.table.encode(X, self.dtype), self.device)
 
     @property
-    def _rows_at_once(self):
+    def _rows_at_once(self) -> int:
         """So many that neither inputs nor outputs are large."""
         widest = sum(self.model.likelihood.n_outputs(self.table.n_features))
         return max(1, min(_ROWS_AT_ONCE, _ENTRIES_AT_ONCE // widest))
 
-    def _read(self, X, rows=None):
+    def _read(self, X: Matrix, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """All rows of a dense or sparse matrix, or some, a few at a time and dense."""
         n_rows, n_at_once = (
             X.shape[0] if rows is None else len(rows),
@@ -357,7 +382,7 @@ class FittedModel:
             yield gather(X, few if rows is None else rows[few])
 
 
-def _inference_device(device):
+def _inference_device(device: str | torch.device | None) -> torch.device:
     try:
         device = training_device(device)
     except ValueError:

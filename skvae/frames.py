@@ -5,12 +5,19 @@ dtypes of its columns, and the levels of those that hold text or categories. pan
 polars are imported only to give frames back.
 """
 
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, TypeAlias
+
 import numpy as np
 from scipy.sparse import issparse
 
 from skvae.labels import columns_of
 
 __all__ = [
+    "Layout",
+    "Matrix",
+    "Table",
     "append",
     "column_labels",
     "describe",
@@ -20,8 +27,17 @@ __all__ = [
     "taken",
 ]
 
+#: What estimators take: an array-like, sparse matrix or data frame of shape (n_samples,
+#: n_features); and what they give back. A union of these would have to import pandas
+#: and polars.
+Table: TypeAlias = Any
+#: The same once validated: an ndarray or CSR matrix of numbers, NaN for holes.
+Matrix: TypeAlias = Any
+#: A table without its values, as plain data: see `describe`.
+Layout: TypeAlias = dict[str, Any]
 
-def describe(X):
+
+def describe(X: Table) -> Layout:
     """The layout of a two-dimensional array or data frame.
 
     Returns
@@ -36,7 +52,12 @@ def describe(X):
     TypeError, ValueError
         Naming a column that holds dates, free text, or neither numbers nor text.
     """
-    layout = {"container": _container(X), "levels": {}, "ordered": {}, "whole": []}
+    layout: Layout = {
+        "container": _container(X),
+        "levels": {},
+        "ordered": {},
+        "whole": [],
+    }
     if layout["container"] == "array":
         layout["dtype"] = str(X.dtype)
     else:
@@ -54,7 +75,7 @@ def describe(X):
     return layout
 
 
-def holds_numbers(X):
+def holds_numbers(X: Table) -> bool:
     """Whether every column has a dtype of numbers, so that X is an array at heart."""
     if _container(X) == "array":
         return _is_numeric(X.dtype)
@@ -63,11 +84,13 @@ def holds_numbers(X):
     )
 
 
-def _is_numeric(dtype):
+def _is_numeric(dtype: np.dtype) -> bool:
     return dtype.kind in "buif"
 
 
-def restore(values, layout, *, dtypes, index=None):
+def restore(
+    values: np.ndarray, layout: Layout, *, dtypes: bool, index: Any = None
+) -> Table:
     """Values as the kind of table that the layout describes.
 
     Parameters
@@ -112,7 +135,7 @@ def restore(values, layout, *, dtypes, index=None):
     return _pandas_frame(layout["columns"], columns, kept, index)
 
 
-def fill(X, holes, values, layout):
+def fill(X: Table, holes: np.ndarray, values: np.ndarray, layout: Layout) -> Table:
     """A copy of a table with its holes filled, all else as it was.
 
     Parameters
@@ -139,7 +162,9 @@ def fill(X, holes, values, layout):
     return _filled_polars(X, typed, holes, places)
 
 
-def _filled_pandas(X, typed, holes, places):
+def _filled_pandas(
+    X: Table, typed: Table, holes: np.ndarray, places: np.ndarray
+) -> Table:
     filled = X.copy()
     for j in places:
         column, values = X.iloc[:, j], typed.iloc[:, j]
@@ -149,7 +174,9 @@ def _filled_pandas(X, typed, holes, places):
     return filled
 
 
-def _filled_polars(X, typed, holes, places):
+def _filled_polars(
+    X: Table, typed: Table, holes: np.ndarray, places: np.ndarray
+) -> Table:
     import polars as pl
 
     columns = X.get_columns()
@@ -161,7 +188,7 @@ def _filled_polars(X, typed, holes, places):
     return pl.DataFrame(columns)
 
 
-def append(X, names, columns):
+def append(X: Table, names: Sequence[str], columns: np.ndarray) -> Table:
     """A table with further columns.
 
     Parameters
@@ -187,12 +214,12 @@ def append(X, names, columns):
     return X.with_columns(added)
 
 
-def column_labels(layout, n_features):
+def column_labels(layout: Layout, n_features: int) -> list[Any]:
     """What the columns are called: their labels, or their numbers."""
     return layout.get("columns", list(range(n_features)))
 
 
-def taken(X, rows):
+def taken(X: Table, rows: np.ndarray) -> Table:
     """Some rows of X, by an array of their positions, in its container."""
     if hasattr(X, "iloc"):
         return X.iloc[rows]
@@ -203,20 +230,20 @@ def taken(X, rows):
     return np.asarray(X)[rows]
 
 
-def _container(X):
+def _container(X: Table) -> str:
     if not hasattr(X, "columns"):
         return "array"
     return "polars" if type(X).__module__.split(".")[0] == "polars" else "pandas"
 
 
-def _labels(codes, levels):
+def _labels(codes: np.ndarray, levels: Sequence[Any]) -> np.ndarray:
     """The levels at some positions, None for holes, as an object array."""
     lookup = np.empty(len(levels) + 1, dtype=object)
     lookup[:-1] = levels
     return lookup[np.where(np.isnan(codes), len(levels), codes).astype(np.int64)]
 
 
-def _cast(values, dtype):
+def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
     """Numbers as a dtype holds them: whole numbers rounded and within its range."""
     # Nullable and Arrow dtypes: "Int64", "int64[pyarrow]".
     name = dtype.lower().split("[")[0]
@@ -232,12 +259,14 @@ def _cast(values, dtype):
     if name.startswith("bool"):
         return values > 0.5
     if name.startswith("float"):
-        bounds = np.finfo(name)
-        return values.clip(bounds.min, bounds.max).astype(name)
+        ends = np.finfo(name)
+        return values.clip(ends.min, ends.max).astype(name)
     return values
 
 
-def _pandas_frame(labels, columns, dtypes, index):
+def _pandas_frame(
+    labels: Sequence[Any], columns: Sequence[Any], dtypes: Sequence[Any], index: Any
+) -> Table:
     import pandas as pd
 
     frame = pd.DataFrame(
@@ -250,13 +279,18 @@ def _pandas_frame(labels, columns, dtypes, index):
     return frame
 
 
-def _pandas_category(levels, ordered):
+def _pandas_category(levels: Sequence[Any], ordered: bool) -> Any:
     import pandas as pd
 
     return pd.CategoricalDtype(levels, ordered=ordered)
 
 
-def _polars_frame(labels, columns, dtypes, levels):
+def _polars_frame(
+    labels: Sequence[Any],
+    columns: Sequence[Any],
+    dtypes: Sequence[Any],
+    levels: Mapping[int, Sequence[Any]],
+) -> Table:
     import polars as pl
 
     series = []
@@ -274,7 +308,7 @@ def _polars_frame(labels, columns, dtypes, levels):
     return pl.DataFrame(series)
 
 
-def _polars_dtype(pl, text):
+def _polars_dtype(pl: ModuleType, text: str) -> Any:
     """A polars dtype from how it prints, such as ``Decimal(precision=10, scale=2)``."""
     name, _, arguments = text.partition("(")
     pairs = (pair.split("=") for pair in arguments.rstrip(")").split(", ") if pair)

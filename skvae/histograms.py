@@ -5,8 +5,11 @@ other rows than a joint model does. Between the middles of its bins the log-dens
 interpolated, so that it has no jumps. A column of few values has a bin for each.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from skvae.frames import Matrix
 from skvae.table import chunks
 
 __all__ = ["fit_histograms", "log_densities"]
@@ -16,7 +19,7 @@ _LEAST_WIDTH = 1e-12
 _FURTHEST = 1e300
 
 
-def fit_histograms(X, rows):
+def fit_histograms(X: Matrix, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Histograms of some rows, as plain data.
 
     Parameters
@@ -53,7 +56,7 @@ def fit_histograms(X, rows):
     return {"middles": middles, "log_density": log_density}
 
 
-def log_densities(X, histograms):
+def log_densities(X: np.ndarray, histograms: Mapping[str, np.ndarray]) -> np.ndarray:
     """Log-density of each cell in its column's histogram, 0 for a hole.
 
     Parameters
@@ -76,12 +79,12 @@ def log_densities(X, histograms):
 class _Values:
     """What is seen of a column: its range, and its values while they are few."""
 
-    def __init__(self, n_bins):
+    def __init__(self, n_bins: int) -> None:
         self._n_bins = n_bins
-        self._few = np.empty(0)
+        self._few: np.ndarray | None = np.empty(0)
         self._low, self._high = np.inf, -np.inf
 
-    def add(self, cells):
+    def add(self, cells: np.ndarray) -> None:
         """Take note of some cells."""
         if not len(cells):
             return
@@ -93,7 +96,7 @@ class _Values:
                 self._few = None
 
     @property
-    def width(self):
+    def width(self) -> float:
         """Mean distance of the middles."""
         n_gaps = (self._n_bins if self._few is None else len(self._few)) - 1
         low, high = (self._low, self._high) if np.isfinite(self._low) else (0.0, 0.0)
@@ -101,7 +104,7 @@ class _Values:
         width = high / n_gaps - low / n_gaps if n_gaps > 0 else 0.0
         return width or _LEAST_WIDTH * (abs(low) or 1.0)
 
-    def middles(self):
+    def middles(self) -> np.ndarray:
         """Middles of the bins, with those of empty ones on either side."""
         if self._few is None:
             steps = np.arange(-1, self._n_bins + 1)
@@ -111,11 +114,11 @@ class _Values:
         return np.concatenate([[inner[0] - self.width], inner, after])
 
 
-def _bounded(cells):
+def _bounded(cells: np.ndarray) -> np.ndarray:
     return np.clip(cells.astype(np.float64), -_FURTHEST, _FURTHEST)
 
 
-def _nearest(cells, middles):
+def _nearest(cells: np.ndarray, middles: np.ndarray) -> np.ndarray:
     """Number of the bin that each cell is in."""
     edges = middles[:-1] / 2 + middles[1:] / 2
     return np.searchsorted(edges, cells)

@@ -1,15 +1,27 @@
 """VAEImputer: holes filled by a variational autoencoder."""
 
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import check_scalar
+from sklearn.utils import Tags, check_scalar
 from sklearn.utils.validation import check_is_fitted
+from torch.distributions import Distribution
 
 from skvae import columns, frames
 from skvae.base import BaseVAE, all_or_nothing, draw_seed
 from skvae.compat import Interval, fit_context, output_is_set
+from skvae.frames import Table
+from skvae.likelihoods import Likelihood
+from skvae.networks import Network
+from skvae.objectives import Objective
+from skvae.optimizers import Optimizer
+from skvae.posteriors import Posterior
+from skvae.priors import Prior
 from skvae.table import TableEncoder
 
 __all__ = ["VAEImputer"]
@@ -46,15 +58,16 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
     network : str, settings object or None, default=None
         Overrides `hidden_layer_sizes` and `activation`.
     likelihood : str, settings object, dict or list, default="auto"
-        p(x|z) of all columns, or of each. "auto" decides by dtype; numbers are always
-        Gaussian, whose mean is what fills a hole with the least squared error.
+        The likelihood p(x|z) of all columns, or of each. "auto" decides by dtype;
+        numbers are always Gaussian, whose mean is what fills a hole with the least
+        squared error.
     handle_unknown : {"error", "missing"}, default="error"
         What becomes of labels that fit had not seen: "missing" makes them holes, which
         are then filled.
     posterior : str or settings object, default="gaussian"
-        q(z|x).
+        The posterior q(z|x).
     prior : str, settings object or distribution, default="auto"
-        p(z): what goes with the posterior.
+        The prior p(z): what goes with the posterior.
     objective : str or settings object, default="iwae"
         What training maximises: the importance-weighted bound with 20 draws.
     beta : float, default=1.0
@@ -98,7 +111,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
     ----------
     n_components_ : int
         Width of the code.
-    kl_per_component_ : ndarray of shape (n_components_,)
+    kl_per_component_ : ndarray of shape (n_components,)
         Mean KL divergence of each component, in nats.
     loss_curve_ : list of float
         The objective, per epoch, in nats per row.
@@ -116,7 +129,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         "column", "family" and "levels" of each column.
     n_features_in_ : int
         Number of columns seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where X had names that are all strings.
 
     See Also
@@ -143,49 +156,49 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
     True
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseVAE._parameter_constraints,
         "n_imputations": [Interval(Integral, 1, None, closed="left")],
         "sample_posterior": ["boolean"],
         "add_indicator": ["boolean"],
     }
     _numbers = columns.Numbers(binned=False)
-    _accept_sparse = False
+    _accept_sparse: ClassVar[str | Literal[False]] = False
 
     def __init__(
         self,
-        n_imputations=1,
+        n_imputations: int = 1,
         *,
-        sample_posterior=False,
-        add_indicator=False,
-        n_components="auto",
-        hidden_layer_sizes=(128, 128),
-        activation="silu",
-        network=None,
-        likelihood="auto",
-        handle_unknown="error",
-        posterior="gaussian",
-        prior="auto",
-        objective="iwae",
-        beta=1.0,
-        kl_warmup=0.0,
-        standardize=True,
-        init="pca",
-        optimizer="adam",
-        learning_rate=2e-3,
-        batch_size=64,
-        max_iter="auto",
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change=12,
-        tol=1e-4,
-        n_mc_samples=1,
-        n_importance_samples=512,
-        warm_start=False,
-        device=None,
-        random_state=None,
-        verbose=False,
-    ):
+        sample_posterior: bool = False,
+        add_indicator: bool = False,
+        n_components: int | Literal["auto"] = "auto",
+        hidden_layer_sizes: int | Sequence[int] = (128, 128),
+        activation: str = "silu",
+        network: str | Network | None = None,
+        likelihood: str | Likelihood | dict[Any, Any] | list[Any] = "auto",
+        handle_unknown: Literal["error", "missing"] = "error",
+        posterior: str | Posterior = "gaussian",
+        prior: str | Prior | Distribution = "auto",
+        objective: str | Objective = "iwae",
+        beta: float = 1.0,
+        kl_warmup: float = 0.0,
+        standardize: bool = True,
+        init: Literal["pca", "random"] = "pca",
+        optimizer: str | Optimizer = "adam",
+        learning_rate: float = 2e-3,
+        batch_size: int | Literal["auto"] = 64,
+        max_iter: int | Literal["auto"] = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 12,
+        tol: float = 1e-4,
+        n_mc_samples: int = 1,
+        n_importance_samples: int = 512,
+        warm_start: bool = False,
+        device: str | torch.device | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
         self.n_imputations = n_imputations
         self.sample_posterior = sample_posterior
         self.add_indicator = add_indicator
@@ -219,7 +232,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
 
     @all_or_nothing
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Table, y: object = None) -> Self:
         """Fit the model to the observed cells.
 
         Parameters
@@ -232,6 +245,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         Returns
         -------
         self : VAEImputer
+            Itself, fitted.
 
         Raises
         ------
@@ -247,18 +261,24 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         self._fit(X, y)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Table) -> Table:
         """Fill the holes.
 
         Parameters
         ----------
         X : array-like or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`. Never changed.
 
         Returns
         -------
         X_filled : ndarray or data frame of shape (n_samples, n_features_out)
             A copy of X with its holes filled; a list of `n_imputations` of them where
             that is above 1. A column that had no observed cell in fit keeps its holes.
+
+        Raises
+        ------
+        ValueError
+            If several imputations are asked for, and `set_output` wants one container.
         """
         check_is_fitted(self)
         if self.n_imputations > 1 and output_is_set(self):
@@ -278,7 +298,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         ]
         return tables if self.n_imputations > 1 else tables[0]
 
-    def _completed(self, X, numbers, seed):
+    def _completed(self, X: Table, numbers: np.ndarray, seed: int) -> Table:
         """One completed table."""
         n_draws = check_scalar(
             self.n_importance_samples, "n_importance_samples", Integral, min_val=1
@@ -300,35 +320,38 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         names = self._indicator_names()
         return frames.append(filled, names, holes[:, marked])
 
-    def _marked(self):
+    def _marked(self) -> np.ndarray:
         """Numbers of the columns with holes in fit."""
         return TableEncoder.from_state(self._state["table"]).columns_with_gaps()
 
-    def _indicator_names(self, names=None):
+    def _indicator_names(self, names: Sequence[str] | None = None) -> list[str]:
         if names is None:
             layout = self._state["table"]["layout"]
             names = frames.column_labels(layout, self.n_features_in_)
         return [f"missingindicator_{names[j]}" for j in self._marked()]
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> np.ndarray:
         """Names of the columns of `transform`.
 
         Parameters
         ----------
-        input_features : array-like of str or None, default=None
+        input_features : array-like of str of shape (n_features,) or None, default=None
             Names of the columns of X; by default those seen in fit, or "x0", "x1", ...
 
         Returns
         -------
-        names : ndarray of str
-            Those of the columns, then "missingindicator_" ones if `add_indicator`.
+        names : ndarray of str of shape (n_features_out,)
+            Those of the columns, then ``"missingindicator_..."`` ones if
+            `add_indicator`.
         """
         names = super().get_feature_names_out(input_features)
         if not self.add_indicator:
             return names
         return np.concatenate([names, np.array(self._indicator_names(names), object)])
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

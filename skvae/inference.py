@@ -6,8 +6,10 @@ because the encoder does not find the best member of the family. A few steps of
 gradient ascent for each row tell the two apart.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +17,15 @@ from sklearn.utils import check_scalar
 
 from skvae.base import BaseVAE, draw_seed
 from skvae.core import refinement
-from skvae.core.rows import to_tensors
+from skvae.core.rows import Rows, to_tensors
+from skvae.fitted import FittedModel
+from skvae.frames import Matrix, Table
 from skvae.posteriors import Point
 from skvae.table import chunks
 from skvae.threads import in_few_threads
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["InferenceGap", "encoded_rows", "inference_gap", "model_and_rows", "refine"]
 
@@ -30,13 +37,27 @@ class InferenceGap:
     Attributes
     ----------
     log_likelihood : ndarray of shape (n_samples,)
-        log p(x) in nats, in the units of X.
+        The importance-weighted log p(x), in nats, in the units of X.
     elbo_refined : ndarray of shape (n_samples,)
-        The evidence lower bound under the row's refined posterior.
+        The evidence lower bound under the row's refined posterior, in nats.
     elbo_amortized : ndarray of shape (n_samples,)
-        The same under the encoder's.
+        The same, in nats, under the encoder's.
+    approximation_gap : ndarray of shape (n_samples,)
+        The first less the second, in nats: what the family of q(z|x) costs a row.
+    amortization_gap : ndarray of shape (n_samples,)
+        The second less the third, in nats: what sharing an encoder costs a row.
     codes : ndarray of shape (n_samples, n_components)
         Means of the refined posteriors.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAETransformer, inference_gap
+    >>> X = load_iris().data
+    >>> vae = VAETransformer(2, max_iter=20, random_state=0).fit(X)
+    >>> inference_gap(vae, X[:5], n_steps=10).to_frame().columns.tolist()
+    ['log_likelihood', 'approximation_gap', 'elbo_refined', 'amortization_gap', \
+'elbo_amortized']
     """
 
     log_likelihood: np.ndarray
@@ -45,22 +66,29 @@ class InferenceGap:
     codes: np.ndarray
 
     @property
-    def approximation_gap(self):
-        """log p(x) less the refined bound: what the family of q(z|x) costs a row."""
+    def approximation_gap(self) -> np.ndarray:
+        """What the family of q(z|x) costs a row: log p(x) less the refined bound."""
         return self.log_likelihood - self.elbo_refined
 
     @property
-    def amortization_gap(self):
-        """The refined bound less the encoder's: what sharing an encoder costs a row."""
+    def amortization_gap(self) -> np.ndarray:
+        """What sharing an encoder costs a row: the refined bound less the encoder's."""
         return self.elbo_refined - self.elbo_amortized
 
-    def to_frame(self):
-        """The five numbers of each row, as a pandas DataFrame."""
+    def to_frame(self) -> "pd.DataFrame":
+        """The five numbers of each row, as a pandas DataFrame.
+
+        Returns
+        -------
+        frame : pandas.DataFrame of shape (n_samples, 5)
+            All in nats, by their names as attributes, in the order in which gaps are
+            added to bounds.
+        """
         import pandas as pd
 
         return pd.DataFrame({name: getattr(self, name) for name in _COLUMNS})
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [f"Inference gap, mean of {len(self.codes)} rows, in nats"]
         lines += [
             f"{name:<18} {getattr(self, name).mean():>12.3f}" for name in _COLUMNS
@@ -80,15 +108,15 @@ _COLUMNS = (
 
 @in_few_threads
 def inference_gap(
-    estimator,
-    X,
+    estimator: BaseVAE,
+    X: Table,
     *,
-    n_steps=200,
-    learning_rate=0.1,
-    n_draws=64,
-    n_importance_samples=5_000,
-    random_state=None,
-):
+    n_steps: int = 200,
+    learning_rate: float = 0.1,
+    n_draws: int = 64,
+    n_importance_samples: int = 5_000,
+    random_state: int | np.random.RandomState | None = None,
+) -> InferenceGap:
     """Split what the bound of each row loses between the family and the encoder.
 
     log p(x) - ELBO = (log p(x) - ELBO of the refined q) + (ELBO of the refined q - ELBO
@@ -101,6 +129,7 @@ def inference_gap(
     estimator : VAETransformer or VAEImputer
         Fitted.
     X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+        Rows, as the estimator's `transform` takes them.
     n_steps : int, default=200
         Steps of the ascent.
     learning_rate : float, default=0.1
@@ -175,7 +204,14 @@ def inference_gap(
 
 
 @in_few_threads
-def refine(estimator, X, *, n_steps=200, learning_rate=0.1, n_draws=64):
+def refine(
+    estimator: BaseVAE,
+    X: Table,
+    *,
+    n_steps: int = 200,
+    learning_rate: float = 0.1,
+    n_draws: int = 64,
+) -> np.ndarray:
     """Codes of rows beyond the encoder: the means of posteriors refined row by row.
 
     The parameters of a row's q(z|x), such as means and scales, start where the encoder
@@ -190,13 +226,18 @@ def refine(estimator, X, *, n_steps=200, learning_rate=0.1, n_draws=64):
     estimator : VAETransformer or VAEImputer
         Fitted.
     X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
-    n_steps, learning_rate, n_draws
-        As in `inference_gap`.
+        Rows, as the estimator's `transform` takes them.
+    n_steps : int, default=200
+        Steps of the ascent.
+    learning_rate : float, default=0.1
+        Of its first step, in units of the encoder's outputs.
+    n_draws : int, default=64
+        Codes of a row in the ascent: see `inference_gap`.
 
     Returns
     -------
     Z : ndarray of shape (n_samples, n_components)
-        float64; what `transform` would give if the encoder were perfect.
+        What `transform` would give if the encoder were perfect; of dtype float64.
 
     Raises
     ------
@@ -232,13 +273,38 @@ def refine(estimator, X, *, n_steps=200, learning_rate=0.1, n_draws=64):
     return np.concatenate(codes)
 
 
-def model_and_rows(estimator, X):
+def model_and_rows(estimator: BaseVAE, X: Table) -> tuple[FittedModel, Matrix]:
     """The one model of an estimator, in float64, and rows checked against it.
+
+    Parameters
+    ----------
+    estimator : VAETransformer or VAEImputer
+        Fitted.
+    X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+        Rows, as the estimator's `transform` takes them.
+
+    Returns
+    -------
+    fitted : FittedModel
+        Weights and table, in float64.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        The rows as numbers.
 
     Raises
     ------
     TypeError
         If there are several models, or one whose codes are points.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAETransformer
+    >>> from skvae.inference import model_and_rows
+    >>> X = load_iris().data
+    >>> vae = VAETransformer(2, max_iter=2, random_state=0).fit(X)
+    >>> fitted, rows = model_and_rows(vae, X)
+    >>> rows.shape
+    (150, 4)
     """
     name = type(estimator).__name__
     if not isinstance(estimator, BaseVAE):
@@ -261,8 +327,33 @@ def model_and_rows(estimator, X):
     return fitted, X
 
 
-def encoded_rows(fitted, X):
-    """Rows of a matrix, some at a time: dense, and as the model's tensors."""
+def encoded_rows(fitted: FittedModel, X: Matrix) -> Iterator[tuple[np.ndarray, Rows]]:
+    """Rows of a matrix, some at a time: dense, and as the model's tensors.
+
+    Parameters
+    ----------
+    fitted : FittedModel
+        The model that reads them.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows as numbers, from `model_and_rows`.
+
+    Yields
+    ------
+    values : ndarray of shape (n_rows, n_features)
+        Some rows.
+    rows : tuple of Tensor of shape (n_rows, ...)
+        Inputs, targets, and which cells are observed; None for the last if all are.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAETransformer
+    >>> from skvae.inference import encoded_rows, model_and_rows
+    >>> X = load_iris().data
+    >>> vae = VAETransformer(2, max_iter=2, random_state=0).fit(X)
+    >>> [values.shape for values, rows in encoded_rows(*model_and_rows(vae, X))]
+    [(150, 4)]
+    """
     for values in chunks(X, np.arange(X.shape[0])):
         yield (
             values,
@@ -270,7 +361,7 @@ def encoded_rows(fitted, X):
         )
 
 
-def _check_climb(n_steps, learning_rate, n_draws):
+def _check_climb(n_steps: int, learning_rate: float, n_draws: int) -> None:
     check_scalar(n_steps, "n_steps", Integral, min_val=0)
     check_scalar(
         learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither"

@@ -2,18 +2,26 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from skvae import frames, priors
+from skvae.base import BaseVAE
 from skvae.core import evaluation
 from skvae.core.aggressive import mutual_information
 from skvae.core.draws import shared_uniforms
 from skvae.core.rows import gather, to_tensors
+from skvae.fitted import FittedModel
+from skvae.frames import Matrix, Table
 from skvae.inference import encoded_rows, model_and_rows
 from skvae.table import chunks
 from skvae.threads import in_few_threads
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "Compression",
@@ -36,42 +44,58 @@ _INFORMATION_ROWS, _INFORMATION_PAIRS = 2_048, 2**24
 class Diagnostics:
     """What the code of a fitted model holds: see `diagnostics`.
 
-    All divergences are in nats a row. Arrays have one entry for each component, the
-    most informative first.
+    All but shares and activities is in nats, averaged over rows. Arrays have one entry
+    for each component, the most informative first.
 
     Attributes
     ----------
-    component : ndarray of int
+    component : ndarray of int of shape (n_components,)
         Which column of `transform` it is.
-    kl_per_component : ndarray
-        KL(q(z|x) || p(z)), averaged over rows. NaN where it does not fall apart into
-        components: under "dirichlet" and "categorical" posteriors and under priors
-        that are learned or aggregated.
-    share : ndarray
+    kl_per_component : ndarray of shape (n_components,)
+        KL(q(z|x) || p(z)), in nats. NaN where it does not fall apart into components:
+        under "dirichlet" and "categorical" posteriors and under priors that are learned
+        or aggregated.
+    share : ndarray of shape (n_components,)
         The same, as a share of the sum.
-    activity : ndarray
+    activity : ndarray of shape (n_components,)
         Variance over rows of the posterior mean, as a share of the prior's variance: of
         what the decoder reads, which for positive codes is their logarithm. Under the
         standard normal prior it is the variance of a column of `transform`.
-    active : ndarray of bool
+    active : ndarray of bool of shape (n_components,)
         Whether that is above 0.01.
+    n_active : int
+        Number of active components.
     log_likelihood : float
-        log p(x), importance-weighted, as `score` has it.
+        The importance-weighted log p(x), in nats and in the units of X, as `score` has
+        it.
     elbo : float
-        Evidence lower bound: `reconstruction` less `kl`.
+        Evidence lower bound, in nats: `reconstruction` less `kl`.
     reconstruction : float
-        E[log p(x|z)] under q(z|x), in the units of X.
+        E[log p(x|z)] under q(z|x), in nats and in the units of X.
     kl : float
-        KL(q(z|x) || p(z)) of all components together: `mutual_information` and
+        KL(q(z|x) || p(z)) of all components together, in nats: `mutual_information` and
         `aggregate_kl`.
     mutual_information : float
-        I(x; z) between a row of X and its code.
+        I(x; z) between a row of X and its code, in nats.
     information_limit : float
-        What that estimate is at most: the logarithm of the number of rows it is of.
+        What that estimate is at most, in nats: the logarithm of the number of rows it
+        is of.
     aggregate_kl : float
-        KL(q(z) || p(z)), where q(z) is the mean of the rows' posteriors.
+        KL(q(z) || p(z)), in nats, where q(z) is the mean of the rows' posteriors.
     n_samples : int
         Number of rows.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAETransformer, diagnostics
+    >>> X = load_iris().data
+    >>> vae = VAETransformer(2, max_iter=20, random_state=0).fit(X)
+    >>> table = diagnostics(vae, X)
+    >>> round(table.elbo - (table.reconstruction - table.kl), 6)
+    0.0
+    >>> table.to_frame().shape
+    (2, 4)
     """
 
     component: np.ndarray
@@ -89,12 +113,19 @@ class Diagnostics:
     n_samples: int
 
     @property
-    def n_active(self):
+    def n_active(self) -> int:
         """Number of active components."""
         return int(self.active.sum())
 
-    def to_frame(self):
-        """The arrays as a pandas DataFrame, a row a component."""
+    def to_frame(self) -> "pd.DataFrame":
+        """The arrays as a pandas DataFrame, a row a component.
+
+        Returns
+        -------
+        frame : pandas.DataFrame of shape (n_components, 4)
+            `kl_per_component`, in nats, `share`, `activity` and `active`, by
+            `component`.
+        """
         import pandas as pd
 
         columns = ("kl_per_component", "share", "activity", "active")
@@ -103,7 +134,7 @@ class Diagnostics:
             {name: getattr(self, name) for name in columns}, index=index
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [
             f"Diagnostics, mean of {self.n_samples} rows, in nats",
             f"{'component':>9} {'KL':>10} {'share':>8} {'activity':>10}  active",
@@ -136,7 +167,7 @@ class Diagnostics:
 
 
 @in_few_threads
-def diagnostics(estimator, X):
+def diagnostics(estimator: BaseVAE, X: Table) -> Diagnostics:
     """What the code of a fitted model holds, component by component and in all.
 
     ELBO = E[log p(x|z)] - KL(q(z|x) || p(z)), and the second term is I(x; z) +
@@ -149,6 +180,7 @@ def diagnostics(estimator, X):
     estimator : VAETransformer or VAEImputer
         Fitted.
     X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+        Rows, as the estimator's `transform` takes them.
 
     Returns
     -------
@@ -219,7 +251,7 @@ def diagnostics(estimator, X):
     )
 
 
-def _kl_per_component(fitted, X, kl):
+def _kl_per_component(fitted: FittedModel, X: Matrix, kl: float) -> np.ndarray:
     """Mean divergence of each component; NaN where there is that of all alone."""
     model, weights = fitted.model, fitted.weights
     if model.n_components == 1:
@@ -234,7 +266,7 @@ def _kl_per_component(fitted, X, kl):
     return total / X.shape[0]
 
 
-def _activity(fitted, X):
+def _activity(fitted: FittedModel, X: Matrix) -> np.ndarray:
     """Variance of the posterior means over rows, in units of the prior's."""
     posterior = fitted.model.posterior
     read = posterior.features(torch.from_numpy(fitted.codes(X))).var(0, correction=0)
@@ -247,7 +279,7 @@ def _activity(fitted, X):
     return (read / spread).numpy()
 
 
-def _information(fitted, X):
+def _information(fitted: FittedModel, X: Matrix) -> tuple[float, float]:
     """I(x; z) by some rows of X, spread over all of it, and the most it can be."""
     model = fitted.model
     n_rows = min(X.shape[0], _INFORMATION_ROWS)
@@ -274,16 +306,31 @@ class Compression:
     Attributes
     ----------
     nats : float
-        Length of a row's code: KL(q(z|x) || p(z)), averaged over rows.
+        Length of a row's code, in nats: KL(q(z|x) || p(z)), averaged over rows.
+    bits : float
+        The same, in bits.
     distortion : float
         Squared error of the row that the code is read as, summed over columns,
-        averaged over rows.
+        averaged over rows; in units of the columns' variances over X if the estimator
+        standardises.
     n_features : int
         Number of columns.
     pca_n_components : int
         Fewest principal components whose squared error is no larger.
     pca_nats : float
-        Length of the best code of these components, and others, at that error.
+        Length of the best code of these components, and others, at that error, in nats.
+    pca_bits : float
+        The same, in bits.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import VAETransformer, compression
+    >>> X = load_wine().data
+    >>> vae = VAETransformer(2, max_iter=20, random_state=0).fit(X)
+    >>> figures = compression(vae, X)
+    >>> round(figures.nats / figures.bits, 3)
+    0.693
     """
 
     nats: float
@@ -293,16 +340,16 @@ class Compression:
     pca_nats: float
 
     @property
-    def bits(self):
-        """The length of a row's code, in bits."""
+    def bits(self) -> float:
+        """Length of a row's code, in bits."""
         return self.nats / math.log(2)
 
     @property
-    def pca_bits(self):
-        """The length of PCA's, in bits."""
+    def pca_bits(self) -> float:
+        """Length of PCA's, in bits."""
         return self.pca_nats / math.log(2)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "\n".join(
             [
                 f"Compression of rows of {self.n_features} columns",
@@ -315,7 +362,7 @@ class Compression:
 
 
 @in_few_threads
-def compression(estimator, X):
+def compression(estimator: BaseVAE, X: Table) -> Compression:
     """How many bits a row's code takes, and how many PCA takes at equal error.
 
     A sender and a receiver who share the model can pass on a draw from q(z|x) in
@@ -388,7 +435,7 @@ def compression(estimator, X):
     )
 
 
-def _check_numbers(fitted, X):
+def _check_numbers(fitted: FittedModel, X: Matrix) -> None:
     """Refuse labels and holes."""
     layout = fitted.table.layout
     names = frames.column_labels(layout, X.shape[1])
@@ -406,7 +453,7 @@ def _check_numbers(fitted, X):
             )
 
 
-def _covariance(X):
+def _covariance(X: Matrix) -> np.ndarray:
     """Covariance of the columns of a dense or sparse matrix, with n below the sum."""
     mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
     total = np.zeros((X.shape[1], X.shape[1]))
@@ -416,7 +463,9 @@ def _covariance(X):
     return total / X.shape[0]
 
 
-def _errors_of_draws(fitted, X, scale, n_draws):
+def _errors_of_draws(
+    fitted: FittedModel, X: Matrix, scale: np.ndarray, n_draws: int
+) -> np.ndarray:
     """Squared error of each row, read from draws of its code, (n_samples,)."""
     model, errors = fitted.model, []
     for values, (inputs, *_) in encoded_rows(fitted, X):
@@ -434,7 +483,7 @@ def _errors_of_draws(fitted, X, scale, n_draws):
     return np.concatenate(errors)
 
 
-def rate_distortion(variances, distortion):
+def rate_distortion(variances: ArrayLike, distortion: float) -> float:
     """Fewest nats that independent normal numbers take at a given squared error.
 
     A level t is found at which the errors, t or the variance where that is less, sum to
@@ -442,13 +491,15 @@ def rate_distortion(variances, distortion):
 
     Parameters
     ----------
-    variances : array-like of shape (n,)
+    variances : array-like of shape (n_features,)
+        Of the numbers.
     distortion : float
-        Sum of the squared errors, above 0.
+        Sum of the squared errors, above 0, in units of the variances.
 
     Returns
     -------
     nats : float
+        Of a row of these numbers, in nats.
 
     References
     ----------

@@ -6,22 +6,31 @@ its own, since fitted models compute in buffers.
 """
 
 import threading
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 
+if TYPE_CHECKING:
+    from skvae.base import BaseVAE
+
 __all__ = ["kept"]
+
+Built = TypeVar("Built")
 
 
 class _Kept(threading.local):
-    def __init__(self):
-        self.by_estimator = WeakKeyDictionary()
+    def __init__(self) -> None:
+        self.by_estimator: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 _kept = _Kept()
 
 
-def kept(estimator, key, build):
+def kept(
+    estimator: "BaseVAE", key: Hashable, build: Callable[[dict[str, Any]], Built]
+) -> Built:
     """What `build` returns; the same object until the estimator is fitted again.
 
     Parameters

@@ -8,7 +8,9 @@ that everything beyond works on one array of numbers.
 import datetime
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Number
+from typing import Any
 
 import numpy as np
 
@@ -29,16 +31,16 @@ class Column:
     values : ndarray, pandas Series or polars Series
     """
 
-    def __init__(self, label, values):
+    def __init__(self, label: Any, values: Any) -> None:
         self.label = label
         self._values = values
         self._module = type(values).__module__.split(".")[0]
 
     @property
-    def _dtype(self):
+    def _dtype(self) -> str:
         return str(self._values.dtype)
 
-    def check(self):
+    def check(self) -> None:
         """Refuse dates and cells that are neither numbers nor labels.
 
         Raises
@@ -61,7 +63,7 @@ class Column:
                 "string or a number. Leave the column out, or turn it into one of them."
             )
 
-    def holds_numbers(self):
+    def holds_numbers(self) -> bool:
         """Whether every cell is a number or a hole."""
         if self._module == "polars":
             return self._values.dtype.is_numeric() or self._dtype in ("Boolean", "Null")
@@ -79,18 +81,18 @@ class Column:
             return is_numeric_dtype(self._values.dtype)
         return self._values.dtype.kind in "buif"
 
-    def holds_yes_or_no(self):
+    def holds_yes_or_no(self) -> bool:
         """Whether the cells are objects, each True, False or a hole."""
         return self.is_object() and self._kinds() <= {bool}
 
-    def is_whole(self):
+    def is_whole(self) -> bool:
         """Whether the dtype is one of whole numbers or of yes and no."""
         if self.is_object():
             cells = (value for value in self._iterate() if not is_hole(value))
             return all(isinstance(cell, Integral) for cell in cells)
         return self._dtype.lower().startswith(("int", "uint", "bool"))
 
-    def numbers(self):
+    def numbers(self) -> np.ndarray:
         """The column as float64, NaN for holes."""
         if self._module == "polars":
             import polars
@@ -101,7 +103,7 @@ class Column:
         numbers = [np.nan if is_hole(value) else value for value in self._values]
         return np.array(numbers, dtype=np.float64)
 
-    def levels(self):
+    def levels(self) -> tuple[list[Any], bool]:
         """The labels in order, and whether their order means something.
 
         Raises
@@ -129,7 +131,7 @@ class Column:
                 )
         return levels, False
 
-    def codes(self, levels, handle_unknown):
+    def codes(self, levels: Sequence[Any], handle_unknown: str) -> np.ndarray:
         """Positions of the labels among the levels, as float64; NaN for holes.
 
         Raises
@@ -141,13 +143,13 @@ class Column:
         position = {level: float(code) for code, level in enumerate(levels)}
         values = self._iterate()
         try:
-            codes = [position.get(value, np.nan) for value in values]
+            found = [position.get(value, np.nan) for value in values]
         except TypeError:  # what cannot be looked up is no level
-            codes = [
+            found = [
                 np.nan if value.__hash__ is None else position.get(value, np.nan)
                 for value in values
             ]
-        codes = np.array(codes, dtype=np.float64)
+        codes = np.array(found, dtype=np.float64)
         if handle_unknown == "error":
             for i in np.flatnonzero(np.isnan(codes)):
                 if not is_hole(values[i]):
@@ -159,25 +161,25 @@ class Column:
                     )
         return codes
 
-    def is_object(self):
+    def is_object(self) -> bool:
         """Whether the cells are Python objects of any kind."""
         return self._dtype.lower() == "object" or (
             self._module == "numpy" and self._values.dtype.kind in "OSU"
         )
 
-    def _iterate(self):
+    def _iterate(self) -> list[Any]:
         return (
             self._values.tolist()
             if hasattr(self._values, "tolist")
             else list(self._values)
         )
 
-    def first(self):
+    def first(self) -> Any:
         """The first cell that is not a hole, or None."""
         return next((v for v in self._iterate() if not is_hole(v)), None)
 
-    def _kinds(self):
-        kinds = set()
+    def _kinds(self) -> set[type]:
+        kinds: set[type] = set()
         for value in self._iterate():
             if is_hole(value):
                 continue
@@ -190,7 +192,7 @@ class Column:
         return kinds
 
 
-def columns_of(X):
+def columns_of(X: Any) -> list[Column]:
     """The columns of a data frame or of a two-dimensional object array.
 
     Returns
@@ -204,7 +206,9 @@ def columns_of(X):
     return [Column(label, X[label]) for label in X.columns]
 
 
-def to_numbers(X, levels, handle_unknown):
+def to_numbers(
+    X: Any, levels: Mapping[int, Sequence[Any]], handle_unknown: str
+) -> np.ndarray:
     """A table as an array of numbers.
 
     Parameters
@@ -234,7 +238,7 @@ def to_numbers(X, levels, handle_unknown):
     return numbers
 
 
-def is_hole(value):
+def is_hole(value: object) -> bool:
     """Whether a cell is None, NaN, pandas.NA or pandas.NaT."""
     if value is None:
         return True
@@ -244,7 +248,7 @@ def is_hole(value):
     return isinstance(value, Number) and value != value
 
 
-def shortened(levels):
+def shortened(levels: Sequence[Any]) -> str:
     """The first levels, in words."""
     shown = ", ".join(repr(level) for level in levels[:5])
     return f"{shown}, ... ({len(levels)})" if len(levels) > 5 else shown

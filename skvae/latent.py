@@ -1,10 +1,17 @@
 """Walks among codes: from one to another, and along a component."""
 
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
+
+from skvae.frames import Table
+
+if TYPE_CHECKING:
+    from skvae.base import BaseVAE
 
 __all__ = ["interpolate", "traverse"]
 
@@ -12,7 +19,9 @@ __all__ = ["interpolate", "traverse"]
 _LEAST_SINE = 1e-8
 
 
-def interpolate(a, b, n, *, spherical=False):
+def interpolate(
+    a: ArrayLike, b: ArrayLike, n: int, *, spherical: bool = False
+) -> np.ndarray:
     """Codes on the way from one code to another, both ends included.
 
     Rows come from `inverse_transform` of them. On the straight line codes stay where
@@ -34,6 +43,7 @@ def interpolate(a, b, n, *, spherical=False):
     Returns
     -------
     Z : ndarray of shape (n, n_components)
+        From `a`, the first, to `b`, the last.
 
     Raises
     ------
@@ -68,7 +78,9 @@ def interpolate(a, b, n, *, spherical=False):
     return (1 - shares) * a + shares * b
 
 
-def _arc(a, b, shares):
+def _arc(
+    a: np.ndarray, b: np.ndarray, shares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """What each end counts, at shares of the angle between them."""
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
     cosine = np.clip(a @ b / lengths, -1, 1) if lengths else 1.0
@@ -84,7 +96,9 @@ def _arc(a, b, shares):
     return 1 - shares, shares
 
 
-def traverse(estimator, z, component, values):
+def traverse(
+    estimator: "BaseVAE", z: ArrayLike, component: int, values: ArrayLike
+) -> Table:
     """Rows that a code stands for as one of its components takes other values.
 
     Parameters
@@ -123,33 +137,37 @@ def traverse(estimator, z, component, values):
     """
     check_is_fitted(estimator)
     z = _code(z, "z")
-    values = check_array(values, ensure_2d=False, dtype=np.float64, input_name="values")
-    if values.ndim != 1:
-        raise ValueError(f"values must be one number a row, got shape {values.shape}.")
+    numbers: np.ndarray = check_array(
+        values, ensure_2d=False, dtype=np.float64, input_name="values"
+    )
+    if numbers.ndim != 1:
+        raise ValueError(f"values must be one number a row, got shape {numbers.shape}.")
     check_scalar(component, "component", Integral, min_val=0, max_val=len(z) - 1)
-    Z = np.tile(z, (len(values), 1))
+    Z = np.tile(z, (len(numbers), 1))
     if _is_share(estimator):
-        Z = np.outer(1 - values, _proportions(z, component))
-    Z[:, component] = values
+        Z = np.outer(1 - numbers, _proportions(z, component))
+    Z[:, component] = numbers
     return estimator.inverse_transform(Z)
 
 
-def _is_share(estimator):
+def _is_share(estimator: "BaseVAE") -> bool:
     """Whether the components of a code sum to 1."""
     support = estimator._fitted_model(np.float64).model.posterior.support
     return support in ("simplex", "classes")
 
 
-def _proportions(z, component):
+def _proportions(z: np.ndarray, component: int) -> np.ndarray:
     """Shares of the other components in what they sum to, equal where that is 0."""
     others = np.arange(len(z)) != component
     shares = z * others if (z * others).any() else others.astype(np.float64)
     return shares / (shares.sum() or 1.0)
 
 
-def _code(z, name):
+def _code(z: ArrayLike, name: str) -> np.ndarray:
     """One code, as an array of floats."""
-    z = check_array(z, ensure_2d=False, dtype=np.float64, input_name=name)
-    if z.ndim != 1:
-        raise ValueError(f"{name} must be one code, got shape {z.shape}.")
-    return z
+    code: np.ndarray = check_array(
+        z, ensure_2d=False, dtype=np.float64, input_name=name
+    )
+    if code.ndim != 1:
+        raise ValueError(f"{name} must be one code, got shape {code.shape}.")
+    return code

@@ -30,6 +30,16 @@ class Optimizer(Settings):
     ----------
     I. Loshchilov and F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019,
     equation 1, with the learning rate times `weight_decay` for its lambda.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.optimizers import SGD
+    >>> weights, gradient = torch.zeros(3), torch.ones(3)
+    >>> rule = SGD().start(weights.shape, weights.device)
+    >>> rule.step(weights, gradient, 0.5)
+    >>> weights
+    tensor([-0.5000, -0.5000, -0.5000])
     """
 
     #: The update rule, which takes the settings as keywords.
@@ -49,6 +59,7 @@ class Optimizer(Settings):
             Of the weights: (n_weights,), or (n_members, n_weights) of an ensemble,
             whose members take each step as if each were alone.
         device : torch.device
+            Where the weights are.
         state : dict or None, default=None
             From the rule's `get_state`, to go on from there; not changed.
 

@@ -1,19 +1,30 @@
 """VAEOutlierDetector: which rows are unlike the others, how sure that is, and why."""
 
 import warnings
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
 from sklearn.base import OutlierMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
+from torch.distributions import Distribution
 
 from skvae import columns, likelihoods, parameters, priors
 from skvae.base import BaseVAE, all_or_nothing
 from skvae.compat import Interval, StrOptions, fit_context, set_output_config
 from skvae.conformal import conformal_p_values
 from skvae.ensemble import SCORES, Ensemble
+from skvae.frames import Matrix, Table
 from skvae.histograms import fit_histograms
+from skvae.likelihoods import Likelihood
+from skvae.networks import Network
+from skvae.objectives import Objective
+from skvae.optimizers import Optimizer
+from skvae.posteriors import Posterior
+from skvae.priors import Prior
 
 __all__ = ["VAEOutlierDetector"]
 
@@ -75,15 +86,16 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     network : str, settings object or None, default=None
         Overrides `hidden_layer_sizes` and `activation`.
     likelihood : str, settings object, dict or list, default="auto"
-        p(x|z) of all columns, or of each. "auto" decides by dtype; numbers are always
-        Gaussian with one scale a column, since a scale that depends on the code makes
-        room for outliers.
+        The likelihood p(x|z) of all columns, or of each. "auto" decides by dtype;
+        numbers are always Gaussian with one scale a column, since a scale that depends
+        on the code makes room for outliers.
     handle_unknown : {"error", "missing"}, default="error"
         What becomes of labels that fit had not seen: "missing" makes them holes.
     posterior : str or settings object, default="gaussian"
-        q(z|x).
+        The posterior q(z|x).
     prior : str, settings object or distribution, default="auto"
-        p(z): what goes with the posterior. `novelty` overrides the standard normal.
+        The prior p(z): what goes with the posterior. `novelty` overrides the standard
+        normal.
     objective : str or settings object, default="elbo"
         What training maximises.
     beta : float, default=1.0
@@ -134,17 +146,18 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         share of the calibration rows, where there are any: rows that were trained on
         score higher than new ones.
     calibration_scores_ : ndarray of shape (n_calibration_rows,)
-        Scores of the rows kept out of training, in ascending order.
+        Scores of the rows kept out of training, in ascending order; in nats, or what
+        `score_function` says.
     n_components_ : int
         Width of the code.
-    kl_per_component_ : ndarray of shape (n_estimators, n_components_)
+    kl_per_component_ : ndarray of shape (n_estimators, n_components)
         Mean KL divergence of each component, in nats.
     loss_curve_ : list of float
         The objective, per epoch, in nats per row; the mean over members.
     reconstruction_curve_ : list of float
-        E[log p(x|z)] of training rows under q(z|x), likewise.
+        E[log p(x|z)] of training rows under q(z|x), in nats per row, likewise.
     kl_curve_ : list of float
-        KL(q(z|x) || p(z)) of training rows, likewise.
+        KL(q(z|x) || p(z)) of training rows, in nats per row, likewise.
     validation_scores_ : list of float
         The held-out bound, per look, in nats per row; the mean over members.
     validation_epochs_ : list of float
@@ -155,7 +168,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         "column", "family" and "levels" of each column.
     n_features_in_ : int
         Number of columns seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where X had names that are all strings.
 
     See Also
@@ -189,7 +202,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     True
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseVAE._parameter_constraints,
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
         "novelty": ["boolean"],
@@ -206,40 +219,40 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
 
     def __init__(
         self,
-        contamination=0.1,
+        contamination: float = 0.1,
         *,
-        novelty=False,
-        score_function="auto",
-        n_estimators=4,
-        calibration_fraction="auto",
-        n_components="auto",
-        hidden_layer_sizes=(64, 32),
-        activation="silu",
-        network=None,
-        likelihood="auto",
-        handle_unknown="error",
-        posterior="gaussian",
-        prior="auto",
-        objective="elbo",
-        beta=1.0,
-        kl_warmup=0.0,
-        standardize=True,
-        init="mixed",
-        optimizer="adam",
-        learning_rate=5e-3,
-        batch_size="auto",
-        max_iter="auto",
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=12,
-        tol=1e-4,
-        n_mc_samples=1,
-        n_importance_samples=4,
-        warm_start=False,
-        device=None,
-        random_state=None,
-        verbose=False,
-    ):
+        novelty: bool = False,
+        score_function: str = "auto",
+        n_estimators: int = 4,
+        calibration_fraction: float | Literal["auto"] = "auto",
+        n_components: int | Literal["auto"] = "auto",
+        hidden_layer_sizes: int | Sequence[int] = (64, 32),
+        activation: str = "silu",
+        network: str | Network | None = None,
+        likelihood: str | Likelihood | dict[Any, Any] | list[Any] = "auto",
+        handle_unknown: Literal["error", "missing"] = "error",
+        posterior: str | Posterior = "gaussian",
+        prior: str | Prior | Distribution = "auto",
+        objective: str | Objective = "elbo",
+        beta: float = 1.0,
+        kl_warmup: float = 0.0,
+        standardize: bool = True,
+        init: Literal["mixed", "pca", "random"] = "mixed",
+        optimizer: str | Optimizer = "adam",
+        learning_rate: float = 5e-3,
+        batch_size: int | Literal["auto"] = "auto",
+        max_iter: int | Literal["auto"] = "auto",
+        early_stopping: bool | Literal["auto"] = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 12,
+        tol: float = 1e-4,
+        n_mc_samples: int = 1,
+        n_importance_samples: int = 4,
+        warm_start: bool = False,
+        device: str | torch.device | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
         self.contamination = contamination
         self.novelty = novelty
         self.score_function = score_function
@@ -275,7 +288,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
 
     @all_or_nothing
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Table, y: object = None) -> Self:
         """Fit the members to rows, and set the threshold.
 
         Parameters
@@ -288,6 +301,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Returns
         -------
         self : VAEOutlierDetector
+            Itself, fitted.
 
         Raises
         ------
@@ -297,27 +311,30 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         self._fit(X, y)
         return self
 
-    def score_samples(self, X):
+    def score_samples(self, X: Table) -> np.ndarray:
         """The score of each row: see the parameter `score_function`.
 
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`.
 
         Returns
         -------
         scores : ndarray of shape (n_samples,)
-            float64; higher is more normal. It depends on nothing but the row.
+            In nats, or what `score_function` says; float64. Higher is more normal. It
+            depends on nothing but the row.
         """
         rows = self._check_rows(X)
         return self._ensemble(rows).score(rows, self._score_function)
 
-    def score(self, X, y=None):
+    def score(self, X: Table, y: object = None) -> float:
         """Mean log-likelihood of rows, for comparing models on held-out rows.
 
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`.
         y : Ignored
             Present for scikit-learn's sake.
 
@@ -330,7 +347,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         rows = self._check_rows(X)
         return float(self._ensemble(rows).score(rows, "log_likelihood").mean())
 
-    def score_features(self, X):
+    def score_features(self, X: Table) -> Table:
         """Why a row has its score: what each cell is worth given the others.
 
         The share of a column is log p(x_j | the other cells of the row), less the
@@ -346,11 +363,12 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`.
 
         Returns
         -------
         contributions : ndarray or data frame of shape (n_samples, n_features + 1)
-            float64, in nats: a column a feature, 0 for a hole, then the rest. Rows sum
+            In nats, float64: a column a feature, 0 for a hole, then the rest. Rows sum
             to `score_samples`. A data frame, its last column named "rest", where
             `set_output` asks for one.
         """
@@ -364,20 +382,22 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         contributions = np.column_stack([shares, scores - shares.sum(axis=1)])
         return self._named(contributions, X, "rest")
 
-    def decision_function(self, X):
+    def decision_function(self, X: Table) -> np.ndarray:
         """Scores less the threshold: negative for outliers.
 
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`.
 
         Returns
         -------
         scores : ndarray of shape (n_samples,)
+            In nats, or what `score_function` says.
         """
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
+    def predict(self, X: Table) -> np.ndarray:
         """Whether rows are outliers.
 
         Parameters
@@ -392,7 +412,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def p_values(self, X, *, alpha=None):
+    def p_values(self, X: Table, *, alpha: float | None = None) -> np.ndarray:
         """How often a normal row would score as low.
 
         Split-conformal: the share of the rows kept out of training that score no
@@ -444,7 +464,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
             )
         return conformal_p_values(self.score_samples(X), self.calibration_scores_)
 
-    def set_contamination(self, contamination):
+    def set_contamination(self, contamination: float) -> Self:
         """Move the threshold, without a fit: the scores that it is of are kept.
 
         Parameters
@@ -455,6 +475,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Returns
         -------
         self : VAEOutlierDetector
+            Itself.
 
         Raises
         ------
@@ -467,7 +488,9 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         self.contamination = contamination
         return self
 
-    def set_output(self, *, transform=None):
+    def set_output(
+        self, *, transform: Literal["default", "pandas", "polars"] | None = None
+    ) -> Self:
         """Choose the container of `score_features`.
 
         Parameters
@@ -478,22 +501,23 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Returns
         -------
         self : VAEOutlierDetector
+            Itself.
         """
         set_output_config(self, transform)
         return self
 
     @property
-    def _n_members(self):
+    def _n_members(self) -> int | None:
         return self.n_estimators
 
     @property
-    def _fraction_apart(self):
+    def _fraction_apart(self) -> float:
         if self.calibration_fraction == "auto":
             return 0.05 if self.novelty else 0.0
         return self.calibration_fraction
 
     @property
-    def _scoring_prior(self):
+    def _scoring_prior(self) -> str | Prior | Distribution:
         is_default = (
             self.prior in ("auto", "gaussian") or self.prior == priors.Gaussian()
         )
@@ -501,11 +525,13 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
             return priors.Aggregate(n_rows=_PRIOR_ROWS)
         return self.prior
 
-    def _ensemble(self, X, state=None):
+    def _ensemble(self, X: Matrix, state: dict[str, Any] | None = None) -> Ensemble:
         precision = np.float32 if X.dtype == np.float32 else np.float64
         return Ensemble(state or self._state, precision, self.device, self._n_draws())
 
-    def _summary(self, state, X, apart):
+    def _summary(
+        self, state: dict[str, Any], X: Matrix, apart: np.ndarray
+    ) -> dict[str, Any]:
         name = self.score_function
         if name == "auto":
             name = "log_likelihood" if self.novelty else "robust"
@@ -530,7 +556,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         }
 
 
-def _check_share(share, name, largest, boundaries):
+def _check_share(share: float, name: str, largest: float, boundaries: str) -> None:
     """Refuse what is no number between 0 and the largest; nan passes `check_scalar`."""
     check_scalar(
         share, name, Real, min_val=0, max_val=largest, include_boundaries=boundaries
@@ -539,5 +565,5 @@ def _check_share(share, name, largest, boundaries):
         raise ValueError(f"{name} must be a number, got nan.")
 
 
-def _threshold(scores, contamination):
+def _threshold(scores: np.ndarray, contamination: float) -> float:
     return float(np.percentile(scores, 100 * contamination))

@@ -1,8 +1,9 @@
 """What the constructor's parameters stand for: names and "auto" resolved."""
 
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +11,10 @@ import torch
 from skvae import likelihoods, networks, objectives, optimizers, posteriors, priors
 from skvae.compat import Interval, StrOptions
 from skvae.core.training import Plan
-from skvae.settings import resolve
+from skvae.settings import Settings, resolve
+
+if TYPE_CHECKING:
+    from skvae.base import BaseVAE
 
 __all__ = [
     "CONSTRAINTS",
@@ -23,8 +27,8 @@ __all__ = [
 ]
 
 #: The places that make a model, less the likelihood, which the table chooses column by
-#: column, and the families that a name in them may stand for.
-PLACES = {
+#: column, and the families that a name in them may stand for: each has its own.
+PLACES: dict[str, Mapping[str, type[Any]]] = {
     "network": networks.FAMILIES,
     "posterior": posteriors.FAMILIES,
     "prior": priors.FAMILIES,
@@ -35,7 +39,7 @@ _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 _AUTO = StrOptions({"auto"})
 
 #: What every variational autoencoder's parameters may be.
-CONSTRAINTS = {
+CONSTRAINTS: dict[str, list[Any]] = {
     "n_components": [_AT_LEAST_ONE, _AUTO],
     "hidden_layer_sizes": ["array-like", _AT_LEAST_ONE],
     "activation": [StrOptions(set(networks.ACTIVATIONS))],
@@ -91,7 +95,7 @@ class Length(NamedTuple):
     epochs: int
 
 
-def settings(estimator, n_features):
+def settings(estimator: "BaseVAE", n_features: int) -> tuple[int, dict[str, Settings]]:
     """The width of the code, and the settings objects of the model's places.
 
     Returns
@@ -113,7 +117,7 @@ def settings(estimator, n_features):
         sizes = np.atleast_1d(np.asarray(estimator.hidden_layer_sizes, dtype=object))
         network = networks.MLP(tuple(sizes.tolist()), estimator.activation)
     posterior = resolve(estimator.posterior, posteriors.FAMILIES)
-    chosen = {
+    chosen: dict[str, Settings] = {
         "network": resolve(network, networks.FAMILIES),
         "posterior": posterior,
         "prior": _prior(estimator._scoring_prior, posterior, int(n_components)),
@@ -121,7 +125,11 @@ def settings(estimator, n_features):
     return int(n_components), chosen
 
 
-def _prior(prior, posterior, n_components):
+def _prior(
+    prior: str | priors.Prior | torch.distributions.Distribution,
+    posterior: posteriors.Posterior,
+    n_components: int,
+) -> priors.Prior:
     """The prior's settings object, if codes of the posterior can come from it."""
     if isinstance(prior, torch.distributions.Distribution):
         prior = priors.Distribution(prior)
@@ -131,7 +139,7 @@ def _prior(prior, posterior, n_components):
     return prior
 
 
-def plan(estimator, n_rows, mixed):
+def plan(estimator: "BaseVAE", n_rows: int, mixed: bool) -> Plan:
     """How to train on some number of rows, of columns of one kind or mixed."""
     objective = resolve(estimator.objective, objectives.FAMILIES)
     n_draws = objective.n_draws(estimator.n_mc_samples)
@@ -164,7 +172,9 @@ def plan(estimator, n_rows, mixed):
     )
 
 
-def split(estimator, n_samples, rng):
+def split(
+    estimator: "BaseVAE", n_samples: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows to train on, to stop by, and to calibrate by, each in ascending order.
 
     Raises
@@ -201,7 +211,7 @@ def split(estimator, n_samples, rng):
     return np.sort(rows), np.sort(held_out), np.sort(apart)
 
 
-def training_device(device):
+def training_device(device: str | torch.device | None) -> torch.device:
     """The device that a parameter names.
 
     Raises

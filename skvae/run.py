@@ -1,19 +1,26 @@
 """One run of training on the user's rows: what `fit` and `partial_fit` share."""
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from skvae import networks, objectives, optimizers, parameters, priors
+from skvae.columns import Chosen
 from skvae.core.clusters import class_means
 from skvae.core.ppca import probabilistic_pca
-from skvae.core.rows import DeviceRows, ShuffledRows, gather, to_tensors
-from skvae.core.training import HeldOut, train
+from skvae.core.rows import DeviceRows, EncodedRows, ShuffledRows, gather, to_tensors
+from skvae.core.training import HeldOut, Plan, Record, train
 from skvae.fitted import FittedModel, build_model, member_states
-from skvae.likelihoods import Blocks
+from skvae.frames import Layout, Matrix
+from skvae.likelihoods import Blocks, Likelihood
 from skvae.settings import from_state, resolve, to_state
 from skvae.table import TableEncoder, chunks
+
+if TYPE_CHECKING:
+    from skvae.base import BaseVAE
 
 __all__ = ["History", "Run", "geometry", "start"]
 
@@ -29,7 +36,7 @@ _BYTES_PER_CELL = 12
 _LEAST_SPREAD = 0.2
 
 
-def geometry(estimator, n_features):
+def geometry(estimator: "BaseVAE", n_features: int) -> dict[str, Any]:
     """What fixes the meaning of the weights, but for the columns: as plain data."""
     n_components, settings = parameters.settings(estimator, n_features)
     places = {
@@ -39,7 +46,14 @@ def geometry(estimator, n_features):
     return {"n_components": n_components, **places}
 
 
-def start(estimator, X, rows, layout, chosen, seed):
+def start(
+    estimator: "BaseVAE",
+    X: Matrix,
+    rows: np.ndarray,
+    layout: Layout,
+    chosen: Sequence[Chosen],
+    seed: int,
+) -> dict[str, Any]:
     """State of a new model: its geometry, table and first weights.
 
     Parameters
@@ -105,14 +119,14 @@ def start(estimator, X, rows, layout, chosen, seed):
     return {"geometry": form, "table": table.get_state(), "weights": flat.numpy()}
 
 
-def _linear_starts(init, n_members, can_start_linear):
+def _linear_starts(init: str, n_members: int, can_start_linear: bool) -> int:
     """How many of the members start as probabilistic PCA: all, the first half, none."""
     if not can_start_linear:
         return 0
     return {"pca": n_members, "mixed": (n_members + 1) // 2, "random": 0}[init]
 
 
-def _weights(inputs, likelihood):
+def _weights(inputs: np.ndarray, likelihood: Likelihood | Blocks) -> np.ndarray | None:
     """What the start multiplies its inputs by: indicators shall weigh as numbers do."""
     if not isinstance(likelihood, Blocks):
         return None
@@ -137,7 +151,16 @@ class Run:
         Of the order of the rows and of the noise.
     """
 
-    def __init__(self, estimator, X, rows, held_out_rows, state, plan, seed):
+    def __init__(
+        self,
+        estimator: "BaseVAE",
+        X: Matrix,
+        rows: np.ndarray,
+        held_out_rows: np.ndarray,
+        state: Mapping[str, Any],
+        plan: Plan,
+        seed: int | Sequence[int],
+    ) -> None:
         self.X = X
         self.table = TableEncoder.from_state(state["table"])
         self._state = state
@@ -175,7 +198,14 @@ class Run:
             self._rule,
         )
 
-    def _shuffled(self, rows, rng, generator, plan, n_members):
+    def _shuffled(
+        self,
+        rows: np.ndarray,
+        rng: np.random.Generator,
+        generator: torch.Generator,
+        plan: Plan,
+        n_members: int | None,
+    ) -> DeviceRows | ShuffledRows:
         """What iterates over an epoch: from the device where all rows fit there."""
         batch_size, device = plan.rows_per_step, generator.device
         if _BYTES_PER_CELL * len(rows) * self.table.n_features <= _room(device):
@@ -184,13 +214,16 @@ class Run:
         encode = self.table.encode
         return ShuffledRows(self.X, rows, encode, rng, batch_size, device, n_members)
 
-    def _encoded(self, rows, **bounds):
+    def _encoded(self, rows: np.ndarray, furthest: float | None = None) -> EncodedRows:
         """Inputs, targets and observed of some rows."""
         return _joined(
-            [self.table.encode(values, **bounds) for values in chunks(self.X, rows)]
+            [
+                self.table.encode(values, furthest=furthest)
+                for values in chunks(self.X, rows)
+            ]
         )
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """State with the weights as they are now."""
         kept = ("geometry", "table", "likelihood")
         state = {name: self._state[name] for name in kept}
@@ -204,11 +237,11 @@ class Run:
             state["prior"] = _stacked(posteriors) if is_ensemble else posteriors[0]
         return state
 
-    def optimizer_state(self):
+    def optimizer_state(self) -> dict[str, Any]:
         """What `partial_fit` needs to go on from here."""
         return self._rule.get_state()
 
-    def furthest_column(self):
+    def furthest_column(self) -> tuple[int, float]:
         """The column furthest out of range, and how far, in standardised units."""
         rows = np.arange(self.X.shape[0])
         with np.errstate(over="ignore"):
@@ -218,7 +251,7 @@ class Run:
         return int(furthest.argmax()), float(furthest.max())
 
 
-def _room(device):
+def _room(device: torch.device) -> int:
     """Bytes that rows may take of a device's memory: half of what is free.
 
     None on the CPU, where rows are read from where they are.
@@ -228,7 +261,7 @@ def _room(device):
     return torch.cuda.mem_get_info(device)[0] // 2
 
 
-def _joined(encoded):
+def _joined(encoded: Sequence[EncodedRows]) -> EncodedRows:
     """Chunks of inputs, targets and observed as one; what is one array remains so."""
     inputs = np.concatenate([part[0] for part in encoded])
     targets = inputs
@@ -242,7 +275,7 @@ def _joined(encoded):
     return inputs, targets, np.concatenate(observed)
 
 
-def _stacked(posteriors):
+def _stacked(posteriors: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {
         name: np.stack([part[name] for part in posteriors]) for name in posteriors[0]
     }
@@ -253,14 +286,17 @@ class History:
 
     _LINES = 10
 
-    def __init__(self, name, plan, verbose, words):
-        self.epochs, self.looks = [], []
+    def __init__(
+        self, name: str, plan: Plan, verbose: bool | int, words: tuple[str, str]
+    ) -> None:
+        self.epochs: list[Record] = []
+        self.looks: list[Record] = []
         self._name, self._plan, self._verbose = name, plan, verbose
         self._score_name, self._unit = words
         self._began = time.perf_counter()
         self._next_line = 0.0
 
-    def add(self, record):
+    def add(self, record: Record) -> None:
         """Take note of a record."""
         if record.validation_score is not None:
             self.looks.append(record)
@@ -270,7 +306,7 @@ class History:
             self._next_line = record.step + self._plan.n_steps / self._LINES
             self._print(record)
 
-    def _print(self, record):
+    def _print(self, record: Record) -> None:
         held_out = ""
         if self.looks:
             score = self.looks[-1].validation_score

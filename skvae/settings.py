@@ -40,6 +40,11 @@ class Settings:
     def set_params(self, **params: Any) -> NoReturn:
         """Refuse: settings are frozen.
 
+        Parameters
+        ----------
+        **params : dict
+            What was to be set.
+
         Raises
         ------
         AttributeError

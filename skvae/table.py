@@ -6,14 +6,19 @@ the cells that are not holes. Inside, columns stand in blocks, one for each like
 outside, in the user's order.
 """
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import DTypeLike
 from sklearn.utils import gen_batches
 
 from skvae import frames, likelihoods
-from skvae.codecs import CODECS, FURTHEST, Standardized, TooLarge
+from skvae.codecs import CODECS, FURTHEST, Codec, Standardized, TooLarge
 from skvae.columns import Chosen
 from skvae.core.reader import Reader
-from skvae.core.rows import gather
+from skvae.core.rows import EncodedRows, gather
+from skvae.frames import Layout, Matrix
 from skvae.settings import from_state, to_state
 
 __all__ = ["TableEncoder", "chunks"]
@@ -39,7 +44,13 @@ class TableEncoder:
         The kind of table that was given, from `frames.describe`.
     """
 
-    def __init__(self, blocks, gaps, whole, layout):
+    def __init__(
+        self,
+        blocks: list[dict[str, Any]],
+        gaps: np.ndarray,
+        whole: list[list[Any]],
+        layout: Layout,
+    ) -> None:
         self.blocks = blocks
         self.gaps = gaps
         self.whole = whole
@@ -63,7 +74,14 @@ class TableEncoder:
         )
 
     @classmethod
-    def fit(cls, X, rows, chosen, standardize, layout):
+    def fit(
+        cls,
+        X: Matrix,
+        rows: np.ndarray,
+        chosen: Sequence[Chosen],
+        standardize: bool,
+        layout: Layout,
+    ) -> Self:
         """Learn scales, shares and bins from some rows.
 
         Parameters
@@ -93,12 +111,13 @@ class TableEncoder:
         for likelihood, columns in _grouped(chosen):
             levels = [chosen[j].levels for j in columns]
             arguments = _reader_of(X, rows, columns), len(columns), likelihood, levels
-            codec = CODECS[likelihood.codec]
+            kind = CODECS[likelihood.codec]
+            codec: Codec
             try:
-                if codec is Standardized:
-                    codec = codec.fit(*arguments, standardize=standardize)
+                if kind is Standardized:
+                    codec = Standardized.fit(*arguments, standardize=standardize)
                 else:
-                    codec = codec.fit(*arguments)
+                    codec = kind.fit(*arguments)
             except TooLarge as error:
                 label = frames.column_labels(layout, len(chosen))[
                     columns[error.args[0]]
@@ -129,24 +148,25 @@ class TableEncoder:
     # ---- the shape of the model ----------------------------------------------------
 
     @property
-    def likelihood(self):
+    def likelihood(self) -> likelihoods.Likelihood | likelihoods.Blocks:
         """The likelihood of a whole row, columns in the order of blocks."""
         if len(self._families) == 1:
             return self._families[0]
         sizes = map(len, self._columns)
         return likelihoods.Blocks(list(zip(self._families, sizes, strict=True)))
 
-    def reader(self):
+    def reader(self) -> Reader:
         """What spreads the inputs out for the encoder network."""
-        n_levels, n_numbers = [], 0
+        n_levels: list[int] = []
+        n_numbers = 0
         for columns, codec in zip(self._columns, self._codecs, strict=True):
             if codec.writes_codes:
-                n_levels += codec.n_levels()
+                n_levels += codec.n_levels() or ()
             elif codec.is_read:
                 n_numbers += len(columns)
         return Reader(n_numbers, len(self.gaps), n_levels)
 
-    def moments(self, X):
+    def moments(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Moments of the targets' statistic, as `Likelihood.start` takes them.
 
         Parameters
@@ -172,26 +192,26 @@ class TableEncoder:
             variances.append(variance)
         return np.concatenate(means), np.concatenate(variances)
 
-    def columns_with_gaps(self):
+    def columns_with_gaps(self) -> np.ndarray:
         """Numbers of the columns with holes in training, in ascending order."""
         return np.sort(self._order[self.gaps])
 
     @property
-    def has_levels(self):
+    def has_levels(self) -> bool:
         """Whether some columns can only take values that were seen in fit."""
         return any(codec.has_levels for codec in self._codecs)
 
-    def chosen(self):
+    def chosen(self) -> list[Chosen]:
         """The likelihood of each column, in the user's order."""
-        chosen = [None] * self.n_features
+        chosen: list[Any] = [None] * self.n_features
         for family, columns in zip(self._families, self._columns, strict=True):
             for j in columns:
                 chosen[j] = Chosen(family, None)
         return chosen
 
-    def describe(self):
+    def describe(self) -> list[dict[str, Any]]:
         """The family and levels of each column, in the user's order."""
-        descriptions = [None] * self.n_features
+        descriptions: list[Any] = [None] * self.n_features
         labels = frames.column_labels(self.layout, self.n_features)
         for family, columns, codec in zip(
             self._families, self._columns, self._codecs, strict=True
@@ -206,7 +226,12 @@ class TableEncoder:
 
     # ---- rows ----------------------------------------------------------------------
 
-    def encode(self, X, dtype=np.float32, furthest=None):
+    def encode(
+        self,
+        X: np.ndarray,
+        dtype: DTypeLike = np.float32,
+        furthest: float | None = None,
+    ) -> EncodedRows:
         """Inputs, targets and observed of dense rows.
 
         The arithmetic is in float64; the answer is cast last. Where the targets are
@@ -242,20 +267,21 @@ class TableEncoder:
             return cast, cast, observed
         return cast, targets.astype(dtype, copy=False), observed
 
-    def _assembled(self, parts, holes):
+    def _assembled(self, parts: Sequence[np.ndarray], holes: np.ndarray) -> np.ndarray:
         """Numbers, the marks of holes, and codes, side by side."""
-        numbers, codes = [], []
+        numbers: list[np.ndarray] = []
+        codes: list[np.ndarray] = []
         for part, codec in zip(parts, self._codecs, strict=True):
             missing = np.isnan(part)
             filled = np.where(missing, _NO_CODE if codec.writes_codes else 0.0, part)
             (codes if codec.writes_codes else numbers).append(filled)
         return np.concatenate([*numbers, holes[:, self.gaps], *codes], axis=1)
 
-    def decode(self, targets):
+    def decode(self, targets: np.ndarray) -> np.ndarray:
         """Targets that a likelihood drew, as rows in the user's order and units."""
         return self._decoded("decode", targets, [len(c) for c in self._columns])
 
-    def points(self, means, modes=False):
+    def points(self, means: np.ndarray, modes: bool = False) -> np.ndarray:
         """Means as rows: means of numbers, the likeliest of levels.
 
         Of two levels that are numbers it is their mean, unless `modes` are asked for.
@@ -269,7 +295,9 @@ class TableEncoder:
         points[:, labelled] = np.rint(points[:, labelled])
         return points
 
-    def _decoded(self, method, values, widths):
+    def _decoded(
+        self, method: str, values: np.ndarray, widths: Sequence[int]
+    ) -> np.ndarray:
         parts = np.split(values, np.cumsum(widths)[:-1], axis=1)
         parts = [
             getattr(codec, method)(part)
@@ -277,7 +305,7 @@ class TableEncoder:
         ]
         return self.by_column(np.concatenate(parts, axis=1))
 
-    def log_jacobian(self, X):
+    def log_jacobian(self, X: np.ndarray) -> np.ndarray:
         """What each cell adds to a log-density of targets, (n_rows, n_features)."""
         added = np.zeros(X.shape)
         for columns, codec in self._blocks():
@@ -285,7 +313,7 @@ class TableEncoder:
         added[np.isnan(X)] = 0.0
         return added
 
-    def standardized(self, X):
+    def standardized(self, X: np.ndarray) -> np.ndarray:
         """Numbers in standardised units, as the encoder reads them; 0 for levels."""
         standardized = np.zeros(X.shape)
         for columns, codec in self._blocks():
@@ -294,7 +322,9 @@ class TableEncoder:
                 standardized[:, columns] = inputs
         return standardized
 
-    def errors(self, X, points, probabilities):
+    def errors(
+        self, X: np.ndarray, points: np.ndarray, probabilities: np.ndarray
+    ) -> np.ndarray:
         """Squared distance of numbers to points, in standardised units.
 
         One minus the probability of the level for levels; 0 for holes, and for columns
@@ -307,18 +337,18 @@ class TableEncoder:
         errors[np.isnan(X) | np.isnan(errors)] = 0.0
         return errors
 
-    def by_column(self, values):
+    def by_column(self, values: np.ndarray) -> np.ndarray:
         """What stands in the order of blocks, in the user's order."""
         return values if self.in_order else values[:, self._place]
 
-    def restrict(self, X):
+    def restrict(self, X: np.ndarray) -> np.ndarray:
         """Whole numbers rounded, and within the range seen in training, in place."""
         columns, low, high = self.whole
         if columns:
             X[:, columns] = np.rint(X[:, columns]).clip(low, high)
         return X
 
-    def unknown(self, X):
+    def unknown(self, X: np.ndarray) -> np.ndarray | None:
         """Mask of the values that are none of their columns' levels, or None."""
         unknown = None
         for columns, codec in self._blocks():
@@ -329,10 +359,10 @@ class TableEncoder:
                     unknown[:, columns] = mask
         return unknown
 
-    def _blocks(self):
+    def _blocks(self) -> Iterator[tuple[np.ndarray, Codec]]:
         return zip(self._columns, self._codecs, strict=True)
 
-    def _values(self, X, columns):
+    def _values(self, X: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """The block's columns, as float64; not to be written to."""
         if self.in_order and len(self.blocks) == 1:
             return X.astype(np.float64, copy=False)
@@ -340,35 +370,37 @@ class TableEncoder:
 
     # ---- state ---------------------------------------------------------------------
 
-    def get_state(self):
+    def get_state(self) -> dict[str, Any]:
         """Plain data from which `from_state` makes the encoder again."""
         names = ("blocks", "gaps", "whole", "layout")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
-    def from_state(cls, state):
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Inverse of `get_state`."""
         return cls(**state)
 
 
-def _grouped(chosen):
+def _grouped(
+    chosen: Sequence[Chosen],
+) -> Iterator[tuple[likelihoods.Likelihood, list[int]]]:
     """Blocks of columns with equal likelihoods, those that write codes last."""
-    groups = {}
+    groups: dict[likelihoods.Likelihood, list[int]] = {}
     for j, (likelihood, _) in enumerate(chosen):
         groups.setdefault(likelihood, []).append(j)
 
-    def place(group):
+    def place(group: tuple[likelihoods.Likelihood, list[int]]) -> tuple[bool, int]:
         likelihood, columns = group
         return CODECS[likelihood.codec].writes_codes, columns[0]
 
     for likelihood, columns in sorted(groups.items(), key=place):
         if CODECS[likelihood.codec].writes_codes:
             # Few levels first: columns with equally many are then summed together.
-            columns = sorted(columns, key=lambda j: len(chosen[j].levels))
+            columns = sorted(columns, key=lambda j: len(chosen[j].levels or ()))
         yield likelihood, columns
 
 
-def chunks(X, rows):
+def chunks(X: Matrix, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Some rows of X, ascending, a few at a time and dense; not to be written to."""
     n_at_once = max(1, min(_ROWS_AT_ONCE, _ENTRIES_AT_ONCE // X.shape[1]))
     for batch in gen_batches(len(rows), n_at_once):
@@ -378,7 +410,7 @@ def chunks(X, rows):
         yield gather(X, some)
 
 
-def _moments(values):
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means and variances of columns; 0 and 1 of those without a finite number."""
     with np.errstate(over="ignore", invalid="ignore"):
         mean = values.mean(axis=0)
@@ -390,11 +422,13 @@ def _moments(values):
     return known.mean(axis=0).filled(0.0), known.var(axis=0).filled(1.0)
 
 
-def _reader_of(X, rows, columns):
+def _reader_of(
+    X: Matrix, rows: np.ndarray, columns: list[int]
+) -> Callable[[], Iterator[np.ndarray]]:
     """What iterates over some columns, as `Codec.fit` wants it."""
     whole = len(columns) == X.shape[1]
 
-    def read():
+    def read() -> Iterator[np.ndarray]:
         for values in chunks(X, rows):
             part = values if whole else values[:, columns]
             yield part.astype(np.float64, copy=False)
@@ -402,7 +436,7 @@ def _reader_of(X, rows, columns):
     return read
 
 
-def _count_holes(X, rows):
+def _count_holes(X: Matrix, rows: np.ndarray) -> np.ndarray:
     """Number of holes of each column."""
     n_holes = np.zeros(X.shape[1], dtype=np.int64)
     stored = X.data if hasattr(X, "toarray") else X
@@ -418,7 +452,9 @@ def _count_holes(X, rows):
     return n_holes
 
 
-def _ranges(X, rows, columns):
+def _ranges(
+    X: Matrix, rows: np.ndarray, columns: list[int]
+) -> tuple[list[float], list[float]]:
     """The least and the largest number of some columns, as lists."""
     low, high = np.full(len(columns), np.inf), np.full(len(columns), -np.inf)
     if columns:
@@ -428,14 +464,14 @@ def _ranges(X, rows, columns):
     return low.tolist(), high.tolist()
 
 
-def _whole_columns(layout, chosen):
+def _whole_columns(layout: Layout, chosen: Sequence[Chosen]) -> list[int]:
     """Columns of whole numbers, less those of labels."""
     if layout["container"] == "array" and layout["dtype"].startswith(("int", "uint")):
         return list(range(len(chosen)))
     return [j for j in layout["whole"] if j not in layout["levels"]]
 
 
-def _name(family):
+def _name(family: likelihoods.Likelihood) -> str:
     for name, kind in likelihoods.FAMILIES.items():
         if type(family) is kind:
             return name

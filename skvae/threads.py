@@ -7,14 +7,18 @@ the page of the user guide on speed. What is changed is restored after each call
 """
 
 import threading
+from collections.abc import Callable
 from contextlib import ContextDecorator
 from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
 
 from skvae.compat import threadpool_controller
 
 __all__ = ["in_few_threads", "limited"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _Pools:
@@ -24,11 +28,11 @@ class _Pools:
     each thread, so that every caller's own is set and set back.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._n_inside = 0
 
-    def enter(self):
+    def enter(self) -> None:
         with self._lock:
             if not self._n_inside:
                 controller = threadpool_controller()
@@ -39,7 +43,7 @@ class _Pools:
                 self.n_torch_threads = torch.get_num_threads()
             self._n_inside += 1
 
-    def leave(self):
+    def leave(self) -> None:
         with self._lock:
             self._n_inside -= 1
             if not self._n_inside:
@@ -47,7 +51,7 @@ class _Pools:
                 _let_go(threadpool_controller())
 
 
-def _let_go(controller):
+def _let_go(controller: Any) -> None:
     """Let any thread set the limits: the last one inside restores the first one's.
 
     Newer versions of threadpoolctl leave both to the thread that came first.
@@ -61,18 +65,18 @@ _pools = _Pools()
 
 
 class _Limited(threading.local, ContextDecorator):
-    def __init__(self, torch_too):
+    def __init__(self, torch_too: bool) -> None:
         self._torch_too = torch_too
         self._depth = 0
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self._depth += 1
         if self._depth == 1:
             _pools.enter()
             if self._torch_too:
                 torch.set_num_threads(1)
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self._depth -= 1
         if not self._depth:
             if self._torch_too:
@@ -83,7 +87,7 @@ class _Limited(threading.local, ContextDecorator):
 _TO_ONE, _BLAS_TO_ONE = _Limited(torch_too=True), _Limited(torch_too=False)
 
 
-def limited(network):
+def limited(network: object) -> _Limited:
     """A context in which BLAS has one thread, and torch if the network wants no more.
 
     Parameters
@@ -94,12 +98,12 @@ def limited(network):
     return _BLAS_TO_ONE if getattr(network, "uses_threads", False) else _TO_ONE
 
 
-def in_few_threads(function):
+def in_few_threads(function: Function) -> Function:
     """Limit a function whose first argument is an estimator."""
 
     @wraps(function)
-    def wrapper(estimator, *args, **kwargs):
+    def wrapper(estimator: Any, *args: Any, **kwargs: Any) -> Any:
         with limited(getattr(estimator, "network", None)):
             return function(estimator, *args, **kwargs)
 
-    return wrapper
+    return cast(Function, wrapper)

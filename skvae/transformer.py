@@ -1,16 +1,27 @@
 """VAETransformer: the variational autoencoder as a scikit-learn transformer."""
 
 import warnings
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Any, Literal, Self
 
 import numpy as np
+import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_scalar
+from sklearn.utils import Tags, check_scalar
 from sklearn.utils.validation import check_is_fitted
+from torch.distributions import Distribution
 
 from skvae import columns, frames
 from skvae.base import BaseVAE, all_or_nothing, draw_seed
 from skvae.compat import fit_context
+from skvae.frames import Table
+from skvae.likelihoods import Likelihood
+from skvae.networks import Network
+from skvae.objectives import Objective
+from skvae.optimizers import Optimizer
+from skvae.posteriors import Posterior
+from skvae.priors import Prior
 
 __all__ = ["VAETransformer"]
 
@@ -50,14 +61,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         object of `skvae.networks` such as ``MLP((64, 32), linear_path=False)``,
         ``ConvNet((1, 28, 28))`` or ``Modules(encoder, decoder)``.
     likelihood : str, settings object, dict or list, default="auto"
-        p(x|z): "gaussian", "student_t", "laplace", "log_normal", "gamma", "beta",
-        "continuous_bernoulli", "binned", "bernoulli", "ordinal", "poisson",
-        "negative_binomial", "zero_inflated_negative_binomial", "categorical" or
-        "identifier", or an object of `skvae.likelihoods` such as
-        ``Gaussian("shared")``, for all columns; a dict by
-        column; or a list of (likelihood, columns). "auto", also for columns that a dict
-        or list leaves out: columns of a numeric array are Gaussian (Bernoulli where it
-        is boolean); those of data frames and object arrays are judged one by one.
+        The likelihood p(x|z): "gaussian", "student_t", "laplace", "log_normal",
+        "gamma", "beta", "continuous_bernoulli", "binned", "bernoulli", "ordinal",
+        "poisson", "negative_binomial", "zero_inflated_negative_binomial",
+        "categorical" or "identifier", or an object of `skvae.likelihoods` such as
+        ``Gaussian("shared")``, for all columns; a dict by column; or a list of
+        (likelihood, columns). "auto", also for columns that a dict or list leaves out:
+        columns of a numeric array are Gaussian (Bernoulli where it is boolean); those
+        of data frames and object arrays are judged one by one.
         Labels are categorical, ordinal where the dtype has an order, Bernoulli where
         they are two; numbers with two whole values are Bernoulli; whole numbers, and
         numbers of which one value fills a tenth of the cells, are binned from 1,000
@@ -66,19 +77,19 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         What becomes, after fit, of values that are none of their column's levels.
         "missing" makes them holes.
     posterior : str or settings object, default="gaussian"
-        q(z|x): "gaussian", normal with independent components; "full_gaussian",
-        "laplace", "logistic", "student_t", "uniform", "gumbel" and "cauchy" for codes
-        that are any numbers; "exponential", "rayleigh", "weibull", "pareto",
-        "lognormal", "gamma" and "chi2" for positive ones; "beta", "dirichlet" (shares
-        that sum to 1), or "categorical" (one of `n_components` classes); or an object
-        of `skvae.posteriors`.
+        The posterior q(z|x): "gaussian", normal with independent components;
+        "full_gaussian", "laplace", "logistic", "student_t", "uniform", "gumbel" and
+        "cauchy" for codes that are any numbers; "exponential", "rayleigh", "weibull",
+        "pareto", "lognormal", "gamma" and "chi2" for positive ones; "beta", "dirichlet"
+        (shares that sum to 1), or "categorical" (one of `n_components` classes); or an
+        object of `skvae.posteriors`.
     prior : str, settings object or distribution, default="auto"
-        p(z). "auto" is what goes with the posterior: standard normal, or the standard
-        member of its family, or equally likely classes. "mixture" learns normal
-        clusters, "vamp" the posteriors of some pseudo-inputs. "aggregate" puts the
-        mixture of the training rows' posteriors in the prior's place once training is
-        over: samples come closer to the table, scores take longer, and draws start at
-        training rows' codes. An object of `skvae.priors` or any
+        The prior p(z). "auto" is what goes with the posterior: standard normal, or the
+        standard member of its family, or equally likely classes. "mixture" learns
+        normal clusters, "vamp" the posteriors of some pseudo-inputs. "aggregate" puts
+        the mixture of the training rows' posteriors in the prior's place once training
+        is over: samples come closer to the table, scores take longer, and draws start
+        at training rows' codes. An object of `skvae.priors` or any
         ``torch.distributions.Distribution`` of the right width will do.
     objective : str or settings object, default="elbo"
         What training maximises: the evidence lower bound; "iwae", the
@@ -137,7 +148,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
     ----------
     n_components_ : int
         Width of the code.
-    kl_per_component_ : ndarray of shape (n_components_,) or (1,)
+    kl_per_component_ : ndarray of shape (n_components,) or (1,)
         Mean KL divergence of each component's posterior from the standard normal, or
         from the prior that goes with its family, over some 10,000 rows of X, in nats.
         Near 0: the component is not used. A single number where components depend on
@@ -146,7 +157,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         The objective, per epoch, in nats per row of the standardised columns.
     reconstruction_curve_ : list of float
         How likely training rows are given their codes: E[log p(x|z)] under q(z|x), per
-        epoch, in the same unit. Higher is better.
+        epoch, in nats per row of the standardised columns. Higher is better.
     kl_curve_ : list of float
         KL(q(z|x) || p(z)) of training rows, per epoch, in nats per row. Under
         objective="elbo" and beta = 1 the loss is this less the former.
@@ -163,7 +174,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         their edges as pairs; None without levels.
     n_features_in_ : int
         Number of columns seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where X had names that are all strings.
 
     See Also
@@ -198,35 +209,35 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | Literal["auto"] = "auto",
         *,
-        hidden_layer_sizes=(64, 32),
-        activation="silu",
-        network=None,
-        likelihood="auto",
-        handle_unknown="error",
-        posterior="gaussian",
-        prior="auto",
-        objective="elbo",
-        beta=1.0,
-        kl_warmup=0.0,
-        standardize=True,
-        init="pca",
-        optimizer="adam",
-        learning_rate=5e-3,
-        batch_size="auto",
-        max_iter="auto",
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change=12,
-        tol=1e-4,
-        n_mc_samples=1,
-        n_importance_samples=64,
-        warm_start=False,
-        device=None,
-        random_state=None,
-        verbose=False,
-    ):
+        hidden_layer_sizes: int | Sequence[int] = (64, 32),
+        activation: str = "silu",
+        network: str | Network | None = None,
+        likelihood: str | Likelihood | dict[Any, Any] | list[Any] = "auto",
+        handle_unknown: Literal["error", "missing"] = "error",
+        posterior: str | Posterior = "gaussian",
+        prior: str | Prior | Distribution = "auto",
+        objective: str | Objective = "elbo",
+        beta: float = 1.0,
+        kl_warmup: float = 0.0,
+        standardize: bool = True,
+        init: Literal["pca", "random"] = "pca",
+        optimizer: str | Optimizer = "adam",
+        learning_rate: float = 5e-3,
+        batch_size: int | Literal["auto"] = "auto",
+        max_iter: int | Literal["auto"] = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 12,
+        tol: float = 1e-4,
+        n_mc_samples: int = 1,
+        n_importance_samples: int = 64,
+        warm_start: bool = False,
+        device: str | torch.device | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -257,7 +268,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
 
     @all_or_nothing
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Table, y: object = None) -> Self:
         """Fit the model to rows.
 
         Parameters
@@ -272,6 +283,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         Returns
         -------
         self : VAETransformer
+            Itself, fitted.
 
         Raises
         ------
@@ -293,7 +305,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
 
     @all_or_nothing
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: Table, y: object = None) -> Self:
         """Go on training: one pass over X at a constant learning rate.
 
         The first call, on 2 rows or more, fixes the scaling and the start; nothing is
@@ -309,6 +321,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         Returns
         -------
         self : VAETransformer
+            Itself, fitted.
 
         Raises
         ------
@@ -318,27 +331,28 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         self._partial_fit(X)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Table) -> np.ndarray:
         """Codes of rows: the posterior means.
 
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`.
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, n_components_)
-            float32 where X is, float64 otherwise.
+        Z : ndarray of shape (n_samples, n_components)
+            Of dtype float32 where X is, float64 otherwise.
         """
         X = self._check_rows(X)
         return self._fitted_model(X.dtype).codes(X)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Table) -> Table:
         """Rows that codes stand for: the decoder's means.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_components_)
+        X : array-like of shape (n_samples, n_components)
             Codes.
 
         Returns
@@ -357,7 +371,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         """
         return self._decoded(X)
 
-    def sample(self, n_samples=1, *, given=None, random_state=None):
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        given: dict[Any, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> Table:
         """New rows, drawn from the model, noise included.
 
         Parameters
@@ -406,7 +426,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
                 )
         return frames.restore(rows, fitted.table.layout, dtypes=True)
 
-    def score_samples(self, X):
+    def score_samples(self, X: Table) -> np.ndarray:
         """Log-likelihood of each row.
 
         The importance-weighted estimate with `n_importance_samples` draws: a lower
@@ -416,23 +436,25 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`.
 
         Returns
         -------
         log_likelihood : ndarray of shape (n_samples,)
-            log p(x) in nats, in the units of X, float64; of the observed cells where
-            there are holes. Levels and counts have probabilities, numbers densities.
-            Higher is more normal.
+            The log-density log p(x) in nats, in the units of X, float64; of the
+            observed cells where there are holes. Levels and counts have probabilities,
+            numbers densities. Higher is more normal.
         """
         X = self._check_rows(X)
         return self._fitted_model(X.dtype).log_likelihood(X, self._n_draws())
 
-    def score(self, X, y=None):
+    def score(self, X: Table, y: object = None) -> float:
         """Mean log-likelihood of rows, for comparing models on held-out rows.
 
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`.
         y : Ignored
             Present for scikit-learn's sake.
 
@@ -443,7 +465,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         """
         return float(self.score_samples(X).mean())
 
-    def score_features(self, X):
+    def score_features(self, X: Table) -> Table:
         """What each column, and the code, contribute to a row's log-likelihood.
 
         log p(x) = sum over j of E[log p(x_j|z)] - KL(p(z|x) || p(z)), with
@@ -452,6 +474,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Rows, with the columns of `fit`.
 
         Returns
         -------
@@ -466,10 +489,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         return self._named(contributions, X, "code")
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return self.n_components_
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

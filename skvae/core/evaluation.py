@@ -137,10 +137,9 @@ def _defended(
     defensive = torch.arange(n_draws, device=z.device) >= n_draws - n_defensive
     taken = (defensive.unsqueeze(1) & has_holes) | empty
     z = torch.where(taken.unsqueeze(-1), standard.rsample(noise), z)
-    share = torch.where(empty, 1.0, n_defensive / n_draws)
+    share = torch.where(empty, z.new_tensor(1.0), z.new_tensor(n_defensive / n_draws))
     log_mixture = torch.logaddexp(
-        posterior.log_prob(z) + torch.log1p(-share).to(z),
-        standard.log_prob(z) + share.log().to(z),
+        posterior.log_prob(z) + torch.log1p(-share), standard.log_prob(z) + share.log()
     )
     return z, torch.where(has_holes, log_mixture, log_q)
 

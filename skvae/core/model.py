@@ -136,10 +136,10 @@ class Model:
         # From here on they are called, and not asked for more.
         if type(self.encoder) is Perceptron:
             encoder = Forward(self.encoder, parts["encoder"])
-            self.encoder = encoder  # type: ignore[assignment]
+            self.encoder = encoder  # type: ignore[assignment]  # only called
         if type(self.decoder) is Perceptron:
             decoder = Forward(self.decoder, parts["decoder"])
-            self.decoder = decoder  # type: ignore[assignment]
+            self.decoder = decoder  # type: ignore[assignment]  # only called
 
     def encode(self, weights: Weights, inputs: Tensor) -> Codes:
         """q(z|x) for raw inputs of shape (n_rows, n_inputs)."""

@@ -1,8 +1,11 @@
 """FeatureScoreDisplay: why is this row an outlier? A picture of score_features."""
 
+from collections.abc import Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.base import is_outlier_detector
 from sklearn.utils import check_scalar
@@ -20,7 +23,14 @@ from skvae.display.style import (
     taken,
     written,
 )
+from skvae.frames import Table
 from skvae.labels import is_hole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
+
+    from skvae.base import BaseVAE
 
 __all__ = ["FeatureScoreDisplay"]
 
@@ -68,14 +78,14 @@ class FeatureScoreDisplay:
     ----------
     contributions : array-like of shape (n_rows, n_features + 1)
         What each column, and last all else, contribute to the score of each row to be
-        drawn, from `score_features`.
+        drawn, in `unit`, from `score_features`.
     feature_names : sequence of length n_features
         What the columns are called. Whole numbers are drawn as "column 0".
     scores : array-like of shape (n_rows,)
-        The scores of these rows.
+        The scores of these rows, in `unit`.
     medians : array-like of shape (n_features + 1,) or None, default=None
         What is subtracted: what each column, and all else, contribute to a typical
-        row's score. None stands for zeros.
+        row's score, in `unit`. None stands for zeros.
     values : ndarray of shape (n_rows, n_features) or None, default=None
         The cells of these rows, for the tick labels. None leaves them out.
     labels : sequence of length n_rows or None, default=None
@@ -124,17 +134,17 @@ class FeatureScoreDisplay:
 
     def __init__(
         self,
-        contributions,
-        feature_names,
-        scores,
+        contributions: ArrayLike,
+        feature_names: Sequence[Any],
+        scores: Sequence[float] | np.ndarray,
         *,
-        medians=None,
-        values=None,
-        labels=None,
-        unit="nats",
-        last="code",
-        relative_to=None,
-    ):
+        medians: np.ndarray | None = None,
+        values: np.ndarray | None = None,
+        labels: Sequence[Any] | None = None,
+        unit: str | None = "nats",
+        last: str = "code",
+        relative_to: str | None = None,
+    ) -> None:
         self.contributions = contributions
         self.feature_names = feature_names
         self.scores = scores
@@ -148,15 +158,15 @@ class FeatureScoreDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
+        estimator: "BaseVAE",
+        X: Table,
         *,
-        rows=None,
-        n_rows=3,
-        n_features=10,
-        reference=None,
-        ax=None,
-    ):
+        rows: ArrayLike | None = None,
+        n_rows: int = 3,
+        n_features: int = 10,
+        reference: Table | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Score rows with a fitted estimator, and draw some of them.
 
         Contributions are computed for the rows that are drawn, and for 200 of the
@@ -187,6 +197,7 @@ class FeatureScoreDisplay:
         Returns
         -------
         display : FeatureScoreDisplay
+            Made and drawn.
 
         Raises
         ------
@@ -261,12 +272,12 @@ class FeatureScoreDisplay:
         return display.plot(ax, n_features=n_features)
 
     @property
-    def relative_contributions(self):
+    def relative_contributions(self) -> np.ndarray:
         """The contributions less the medians, (n_rows, n_features + 1)."""
         contributions = np.asarray(self.contributions, dtype=np.float64)
         return contributions - (0.0 if self.medians is None else self.medians)
 
-    def plot(self, ax=None, *, n_features=10):
+    def plot(self, ax: "Axes | None" = None, *, n_features: int = 10) -> Self:
         """Draw each row as a bar chart.
 
         Parameters
@@ -280,6 +291,7 @@ class FeatureScoreDisplay:
         Returns
         -------
         display : FeatureScoreDisplay
+            Itself, drawn.
 
         Raises
         ------
@@ -331,7 +343,9 @@ class FeatureScoreDisplay:
         self.axes_[-1].set_xlabel(f"contribution to the score{relative}{unit}")
         return self
 
-    def _plot_row(self, i, heights, n_features, ax):
+    def _plot_row(
+        self, i: int, heights: np.ndarray, n_features: int, ax: "Axes"
+    ) -> "BarContainer":
         order = np.argsort(heights[:-1], kind="stable")
         shown, others = order[:n_features], order[n_features:]
         ticks = [self._tick(i, j) for j in shown]
@@ -353,7 +367,7 @@ class FeatureScoreDisplay:
         ax.axvline(0, color="0.3", linewidth=0.8)
         ax.set_yticks(places, ticks, parse_math=False)  # a name may hold "$"
         for tick in ax.get_yticklabels()[len(shown) :]:
-            tick.set_style("italic")  # these are no columns
+            tick.set_fontstyle("italic")  # these are no columns
         ax.tick_params(axis="y", length=0)
         ax.spines[["top", "right", "left"]].set_visible(False)
         low, high = min(0.0, *lengths), max(0.0, *lengths)
@@ -367,13 +381,13 @@ class FeatureScoreDisplay:
         ax.set_title(title, fontsize="medium", parse_math=False)
         return bars
 
-    def _tick(self, i, j):
+    def _tick(self, i: int, j: int) -> str:
         """What a column is called, and its value in the row."""
         name = column_name(self.feature_names[j])
         return name if self.values is None else f"{name} = {written(self.values[i][j])}"
 
 
-def _positions(rows):
+def _positions(rows: ArrayLike) -> np.ndarray:
     """The rows that are asked for, as an array of whole numbers."""
     positions = np.atleast_1d(np.asarray(rows))
     if positions.dtype == bool:
@@ -391,7 +405,7 @@ def _positions(rows):
     return positions
 
 
-def _typical_of_detector(estimator):
+def _typical_of_detector(estimator: "BaseVAE") -> dict[str, Any]:
     """What a detector's bars are relative to, as keywords of the display.
 
     Of the columns it is in the contributions already; of the score it is the median of
@@ -408,7 +422,7 @@ def _typical_of_detector(estimator):
     }
 
 
-def _typical_of_rows(estimator, X):
+def _typical_of_rows(estimator: "BaseVAE", X: Table) -> dict[str, Any]:
     """Likewise of a transformer's: the medians over the rows that have the cell."""
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     n_taken = min(n_rows, _REFERENCE_ROWS)
@@ -421,7 +435,7 @@ def _typical_of_rows(estimator, X):
     return {"medians": medians, "last": "code", "relative_to": "the median row"}
 
 
-def _signed(numbers):
+def _signed(numbers: Sequence[float]) -> list[str]:
     """Numbers with their signs, as many decimals as the largest needs."""
     largest = np.abs(numbers).max()
     if largest >= _LARGE:

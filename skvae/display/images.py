@@ -1,8 +1,13 @@
 """Rows of X drawn as images, side by side in one axes."""
 
-from numbers import Integral
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 __all__ = ["as_images", "draw_images", "frame_images"]
 
@@ -10,7 +15,7 @@ __all__ = ["as_images", "draw_images", "frame_images"]
 _GAP = 0.08
 
 
-def as_images(rows, image_shape):
+def as_images(rows: np.ndarray, image_shape: Sequence[int] | None) -> np.ndarray:
     """Rows of numbers as images.
 
     Parameters
@@ -30,7 +35,7 @@ def as_images(rows, image_shape):
         If `image_shape` is no such tuple, or has not one pixel for each column.
     """
     shape = tuple(image_shape) if isinstance(image_shape, tuple | list) else ()
-    whole = all(isinstance(size, Integral) and size > 0 for size in shape)
+    whole = all(isinstance(size, int | np.integer) and size > 0 for size in shape)
     grey_or_coloured = len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))
     if not whole or not grey_or_coloured:
         raise ValueError(
@@ -47,7 +52,15 @@ def as_images(rows, image_shape):
     return rows.reshape(-1, *shape[-2:])
 
 
-def draw_images(ax, images, line, *, vmin, vmax, cmap="gray"):
+def draw_images(
+    ax: "Axes",
+    images: np.ndarray,
+    line: int,
+    *,
+    vmin: float,
+    vmax: float,
+    cmap: Any = "gray",
+) -> "list[AxesImage]":
     """Draw images side by side, on a line of their own; lines count from the top.
 
     Parameters
@@ -98,7 +111,12 @@ def draw_images(ax, images, line, *, vmin, vmax, cmap="gray"):
     return artists
 
 
-def frame_images(ax, shape, line_names, image_names):
+def frame_images(
+    ax: "Axes",
+    shape: tuple[int, int],
+    line_names: Sequence[str],
+    image_names: Sequence[str],
+) -> None:
     """Set the limits of an axes to its images, and name its lines and columns.
 
     Parameters
@@ -120,5 +138,5 @@ def frame_images(ax, shape, line_names, image_names):
     ax.spines[:].set_visible(False)
 
 
-def _gap(shape):
+def _gap(shape: Sequence[int]) -> float:
     return _GAP * max(shape)

@@ -1,12 +1,21 @@
 """KLDisplay: which components of the code are in use. A picture of diagnostics."""
 
 import math
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.display.style import BLACK, BLUE, VERMILLION, pyplot
+from skvae.frames import Table
 from skvae.settings import from_state
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+    from skvae.base import BaseVAE
 
 __all__ = ["KLDisplay"]
 
@@ -93,14 +102,29 @@ class KLDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, kl_per_component, *, activity=None, active=None, total=None):
+    crosses_: "Line2D"
+
+    def __init__(
+        self,
+        kl_per_component: ArrayLike,
+        *,
+        activity: ArrayLike | None = None,
+        active: ArrayLike | None = None,
+        total: float | None = None,
+    ) -> None:
         self.kl_per_component = kl_per_component
         self.activity = activity
         self.active = active
         self.total = total
 
     @classmethod
-    def from_estimator(cls, estimator, X=None, *, ax=None):
+    def from_estimator(
+        cls,
+        estimator: "BaseVAE",
+        X: Table | None = None,
+        *,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the divergences of the fit, or of rows.
 
         Parameters
@@ -118,6 +142,7 @@ class KLDisplay:
         Returns
         -------
         display : KLDisplay
+            Made and drawn.
 
         Raises
         ------
@@ -160,7 +185,7 @@ class KLDisplay:
         )
         return display.plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw a bar for each component.
 
         Parameters
@@ -171,6 +196,7 @@ class KLDisplay:
         Returns
         -------
         display : KLDisplay
+            Itself, drawn.
 
         Raises
         ------
@@ -219,7 +245,7 @@ class KLDisplay:
         ax.legend()
         return self
 
-    def _plot_bars(self, heights, active):
+    def _plot_bars(self, heights: np.ndarray, active: np.ndarray) -> None:
         """A bar each; one that is not in use is hatched, and has a cross on top."""
         words = "active", "inactive"
         if self.active is None:
@@ -241,7 +267,7 @@ class KLDisplay:
         if unused.any():
             self.crosses_.set_label(f"{words[1]}: {unused.sum()}")
 
-    def _label_components(self, is_ensemble):
+    def _label_components(self, is_ensemble: bool) -> None:
         """Number the components: all of them, if they can be made to fit."""
         ax, n_components = self.ax_, len(self.order_)
         top = max(ax.get_ylim()[1], _LEAST_TOP)
@@ -257,7 +283,7 @@ class KLDisplay:
             ax.tick_params(axis="x", labelrotation=90, labelsize=size)
 
 
-def _check_divergences(estimator):
+def _check_divergences(estimator: "BaseVAE") -> None:
     """Refuse where `kl_per_component_` is not of components, or not from the prior."""
     from skvae import posteriors, priors  # they bring torch along
 

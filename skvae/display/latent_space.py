@@ -1,9 +1,11 @@
 """LatentSpaceDisplay: where rows are among the codes, and how surely."""
 
+from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
 from skvae.display.style import (
@@ -17,7 +19,16 @@ from skvae.display.style import (
     pyplot,
     shortened,
 )
+from skvae.frames import Matrix, Table
 from skvae.labels import Column
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.legend import Legend
+
+    from skvae.base import BaseVAE
+    from skvae.fitted import FittedModel
 
 __all__ = [
     "LatentSpaceDisplay",
@@ -47,7 +58,7 @@ _DRAWS = 4_096
 _ROWS = 2_000
 #: Corners of an outline, the last of which is the first.
 _CORNERS = 73
-_OF_PRIOR = {"color": GREY, "linewidth": 0.7, "zorder": 0.5}
+_OF_PRIOR: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "zorder": 0.5}
 
 
 class LatentSpaceDisplay:
@@ -128,18 +139,21 @@ class LatentSpaceDisplay:
     >>> plt.close(display.figure_)
     """
 
+    legend_: "Legend | None"
+    colorbar_: "Colorbar | None"
+
     def __init__(
         self,
-        codes,
-        names,
+        codes: ArrayLike,
+        names: Sequence[str],
         *,
-        y=None,
-        y_name="y",
-        ellipse_rows=(),
-        covariances=(),
-        has_normal_prior=False,
-        log_scale=False,
-    ):
+        y: ArrayLike | None = None,
+        y_name: str = "y",
+        ellipse_rows: Sequence[int] | np.ndarray = (),
+        covariances: Sequence[Any] | np.ndarray = (),
+        has_normal_prior: bool = False,
+        log_scale: bool = False,
+    ) -> None:
         self.codes = codes
         self.names = names
         self.y = y
@@ -151,8 +165,15 @@ class LatentSpaceDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y=None, *, components=None, n_ellipses=25, ax=None
-    ):
+        cls,
+        estimator: "BaseVAE",
+        X: Table,
+        y: ArrayLike | None = None,
+        *,
+        components: ArrayLike | None = None,
+        n_ellipses: int = 25,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Encode rows with a fitted estimator, and draw their codes.
 
         Parameters
@@ -181,6 +202,7 @@ class LatentSpaceDisplay:
         Returns
         -------
         display : LatentSpaceDisplay
+            Made and drawn.
 
         Raises
         ------
@@ -238,7 +260,7 @@ class LatentSpaceDisplay:
         )
         return display.plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the codes.
 
         Parameters
@@ -250,6 +272,7 @@ class LatentSpaceDisplay:
         Returns
         -------
         display : LatentSpaceDisplay
+            Itself, drawn.
 
         Raises
         ------
@@ -270,7 +293,7 @@ class LatentSpaceDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         self.legend_ = self.colorbar_ = None
         if is_flat:
-            heights = _strips(groups, len(codes)) if in_strips else numbers
+            heights: Any = _strips(groups, len(codes)) if in_strips else numbers
             codes = np.column_stack([codes, heights])
         self._plot_points(codes, groups, None if is_flat else numbers)
         self._plot_ellipses(codes, is_flat)
@@ -293,9 +316,14 @@ class LatentSpaceDisplay:
         ax.set_title(caption, fontsize="small")
         return self
 
-    def _plot_points(self, codes, groups, numbers):
+    def _plot_points(
+        self,
+        codes: np.ndarray,
+        groups: "Sequence[_Group]",
+        numbers: np.ndarray | None,
+    ) -> None:
         """Points of each group, coloured by numbers if there are any."""
-        look = {
+        look: dict[str, Any] = {
             "s": np.clip(40_000 / len(codes), 3, 25),
             "alpha": np.clip(3_000 / len(codes), 0.15, 0.8),
             "linewidths": 0,
@@ -303,16 +331,15 @@ class LatentSpaceDisplay:
         }
         self.scatter_ = []
         for group in groups:
-            colour = {"color": group.colour}
+            colour: dict[str, Any] = {"color": group.colour}
             if numbers is not None and group.colour != GREY:
                 colour = {"c": numbers[group.rows], "cmap": "viridis"}
+            x, y = codes[group.rows].T
             self.scatter_.append(
-                self.ax_.scatter(
-                    *codes[group.rows].T, marker=group.marker, **colour, **look
-                )
+                self.ax_.scatter(x, y, marker=group.marker, **colour, **look)
             )
 
-    def _plot_ellipses(self, codes, is_flat):
+    def _plot_ellipses(self, codes: np.ndarray, is_flat: bool) -> None:
         """Outlines of posteriors, with a halo where the cloud of points is dense."""
         from matplotlib.collections import LineCollection
         from matplotlib.patheffects import withStroke
@@ -339,7 +366,7 @@ class LatentSpaceDisplay:
         )
         self.ax_.add_collection(self.ellipses_)
 
-    def _plot_rings(self, is_flat):
+    def _plot_rings(self, is_flat: bool) -> None:
         from matplotlib.patches import Circle
 
         self.rings_ = []
@@ -353,7 +380,7 @@ class LatentSpaceDisplay:
             self.rings_.append(self.ax_.add_patch(ring))
         self.ax_.set_aspect("equal", adjustable="datalim")
 
-    def _explain(self, groups, numbers):
+    def _explain(self, groups: "Sequence[_Group]", numbers: np.ndarray | None) -> None:
         """A colour bar, or a legend of classes."""
         if numbers is not None:
             self.colorbar_ = self.figure_.colorbar(
@@ -367,10 +394,11 @@ class LatentSpaceDisplay:
                 [group.name for group in groups],
                 title=shortened(self.y_name, _NAME),
             )
-            for handle in self.legend_.legend_handles:
+            handles: list[Any] = self.legend_.legend_handles
+            for handle in handles:
                 handle.set(alpha=1, sizes=[25])
 
-    def _caption(self, is_flat, has_grey):
+    def _caption(self, is_flat: bool, has_grey: bool) -> str:
         """What the ellipses and the rings are, and points without a colour."""
         n_ellipses, parts = len(self.ellipse_rows), []
         if n_ellipses:
@@ -393,7 +421,7 @@ class _Group(NamedTuple):
     marker: str
 
 
-def _grouped(y, name, n_rows):
+def _grouped(y: Any, name: str, n_rows: int) -> tuple[list[_Group], np.ndarray | None]:
     """Rows by their labels, and the labels if they are numbers.
 
     Returns
@@ -416,17 +444,17 @@ def _grouped(y, name, n_rows):
         return _classes(levels, codes), None
     numbers = column.numbers()
     is_known = ~np.isnan(numbers)
-    levels = np.unique(numbers[is_known])
-    if not column.is_whole() or len(levels) > _MOST_CLASSES:
+    distinct = np.unique(numbers[is_known])
+    if not column.is_whole() or len(distinct) > _MOST_CLASSES:
         known = _Group("", np.flatnonzero(is_known), BLUE, "o")
         return [known, *_grey("no label", ~is_known)], numbers
-    codes = np.where(is_known, np.searchsorted(levels, numbers), -1)
+    codes = np.where(is_known, np.searchsorted(distinct, numbers), -1)
     is_bool = "bool" in str(y.dtype).lower()
-    levels = levels.astype(bool if is_bool else int).tolist()
+    levels = distinct.astype(bool if is_bool else int).tolist()
     return _classes(levels, codes), None
 
 
-def _classes(levels, codes):
+def _classes(levels: Sequence[Any], codes: np.ndarray) -> list[_Group]:
     """Groups of the commonest levels, in their order, and of the other rows."""
     counts = np.bincount(codes[codes >= 0], minlength=len(levels))
     commonest = np.argsort(-counts, kind="stable")[:_MOST_CLASSES]
@@ -449,13 +477,13 @@ def _classes(levels, codes):
     ]
 
 
-def _grey(name, mask):
+def _grey(name: str, mask: np.ndarray) -> list[_Group]:
     """A group in grey, or none if it would be empty."""
     rows = np.flatnonzero(mask)
     return [_Group(f"{name} ({len(rows):,})", rows, GREY, "o")] if len(rows) else []
 
 
-def _strips(groups, n_rows):
+def _strips(groups: Sequence[_Group], n_rows: int) -> np.ndarray:
     """Heights of points: the number of the group, and some chance."""
     heights = np.random.default_rng(0).uniform(-_SPREAD, _SPREAD, n_rows)
     for place, group in enumerate(groups):
@@ -463,7 +491,9 @@ def _strips(groups, n_rows):
     return heights
 
 
-def _covariances(fitted, X, rows, components):
+def _covariances(
+    fitted: "FittedModel", X: Matrix, rows: np.ndarray, components: np.ndarray
+) -> np.ndarray:
     """Covariances of the posteriors of some rows, or of none where there are none.
 
     Of the logarithms of positive codes.
@@ -492,7 +522,7 @@ def _covariances(fitted, X, rows, components):
     return covariances.numpy(force=True)[:, components][:, :, components]
 
 
-def has_normal_prior(fitted):
+def has_normal_prior(fitted: "FittedModel") -> bool:
     """Whether codes have a prior, and it is standard normal."""
     from skvae import posteriors, priors
 
@@ -500,14 +530,16 @@ def has_normal_prior(fitted):
     return isinstance(fitted.model.prior, priors.Gaussian) and not is_point
 
 
-def has_positive_codes(fitted):
+def has_positive_codes(fitted: "FittedModel") -> bool:
     """Whether the decoder reads the logarithms of codes."""
     from skvae.posteriors.base import Positive
 
     return isinstance(fitted.model.posterior, Positive)
 
 
-def measured(estimator, X):
+def measured(
+    estimator: "BaseVAE", X: Matrix
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Codes of rows, and what each component tells of them.
 
     Parameters
@@ -535,18 +567,18 @@ def measured(estimator, X):
 
     fitted = one_model(estimator)
     model, weights = fitted.model, fitted.weights
-    codes, kl = [], np.zeros(model.n_components)
+    blocks, kl = [], np.zeros(model.n_components)
     with limited(estimator.network):
         prior = model.prior_of(weights)
         for _, (inputs, *_) in encoded_rows(fitted, X):
             code = evaluation.codes(model, weights, inputs)
-            codes.append(code.mean.numpy(force=True))
+            blocks.append(code.mean.numpy(force=True))
             part = code.kl_divergence(prior)
             if part is None or part.shape[1] != model.n_components:
                 kl += np.nan
             else:
                 kl += part.sum(0).numpy(force=True) / X.shape[0]
-    codes = np.concatenate(codes)
+    codes = np.concatenate(blocks)
     if isinstance(model.posterior, Point):
         return codes, _lost(fitted, codes), named(kl, "component {}")
     if np.isnan(kl).any():
@@ -555,12 +587,12 @@ def measured(estimator, X):
     return codes, kl, named(kl, "component {} ({:.2f} nats)")
 
 
-def named(worth, name):
+def named(worth: Iterable[float], name: str) -> list[str]:
     """What components are called, by their numbers and what they are worth."""
     return [name.format(j, part) for j, part in enumerate(worth)]
 
 
-def _lost(fitted, codes):
+def _lost(fitted: "FittedModel", codes: np.ndarray) -> np.ndarray:
     """What reconstructions change if a component is set to its mean over rows.
 
     Squared, in units of the variances of the reconstructions, averaged over columns.

@@ -1,9 +1,18 @@
 """LossCurveDisplay: how the training went. A picture of loss_curve_ and its kin."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.display.style import BLUE, GREEN, GREY, PURPLE, VERMILLION, pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+    from skvae.base import BaseVAE
 
 __all__ = ["LossCurveDisplay"]
 
@@ -16,7 +25,9 @@ _MARGIN = 0.08
 _LEGEND = 0.3
 #: Values up to which each is a dot.
 _FEW = 20
-_STYLES = {
+#: The x and y of a line.
+Curve: TypeAlias = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]
+_STYLES: dict[str, dict[str, Any]] = {
     "loss": {"color": BLUE, "label": "training loss"},
     "validation": {
         "color": VERMILLION,
@@ -56,13 +67,14 @@ class LossCurveDisplay:
     Parameters
     ----------
     loss_curve : sequence of float
-        The loss of each epoch.
+        The loss of each epoch, in `unit`.
     reconstruction_curve : sequence of float or None, default=None
-        The mean E[log p(x|z)] of each epoch: higher is better. None leaves it out.
+        The mean E[log p(x|z)] of each epoch, in `unit`: higher is better. None leaves
+        it out.
     kl_curve : sequence of float or None, default=None
-        The mean KL(q(z|x) || p(z)) of each epoch. None leaves it out.
+        The mean KL(q(z|x) || p(z)) of each epoch, in `unit`. None leaves it out.
     validation_scores : sequence of float, default=()
-        The held-out bound at each look: higher is better.
+        The held-out bound at each look, in `unit`: higher is better.
     validation_epochs : sequence of float, default=()
         The epochs that have passed at each look.
     unit : str, default="nats per row, standardised columns"
@@ -75,7 +87,7 @@ class LossCurveDisplay:
         are.
     best_lines_ : list of matplotlib Line2D
         The vertical line at the best look, in each axes; empty without looks.
-    axes_ : ndarray of matplotlib Axes
+    axes_ : ndarray of shape (n_axes,) of matplotlib Axes
         One with the losses and one with the parts; or the one that everything is in.
     ax_ : matplotlib Axes
         The first of them.
@@ -100,16 +112,19 @@ class LossCurveDisplay:
     >>> plt.close(display.figure_)
     """
 
+    lines_: "dict[str, Line2D]"
+    best_lines_: "list[Line2D]"
+
     def __init__(
         self,
-        loss_curve,
+        loss_curve: Sequence[float],
         *,
-        reconstruction_curve=None,
-        kl_curve=None,
-        validation_scores=(),
-        validation_epochs=(),
-        unit="nats per row, standardised columns",
-    ):
+        reconstruction_curve: Sequence[float] | None = None,
+        kl_curve: Sequence[float] | None = None,
+        validation_scores: Sequence[float] = (),
+        validation_epochs: Sequence[float] = (),
+        unit: str = "nats per row, standardised columns",
+    ) -> None:
         self.loss_curve = loss_curve
         self.reconstruction_curve = reconstruction_curve
         self.kl_curve = kl_curve
@@ -118,7 +133,7 @@ class LossCurveDisplay:
         self.unit = unit
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(cls, estimator: "BaseVAE", *, ax: "Axes | None" = None) -> Self:
         """Draw the curves of a fitted estimator.
 
         Parameters
@@ -133,6 +148,7 @@ class LossCurveDisplay:
         Returns
         -------
         display : LossCurveDisplay
+            Made and drawn.
 
         Raises
         ------
@@ -165,7 +181,7 @@ class LossCurveDisplay:
         )
         return display.plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the curves.
 
         Parameters
@@ -177,6 +193,7 @@ class LossCurveDisplay:
         Returns
         -------
         display : LossCurveDisplay
+            Itself, drawn.
 
         Raises
         ------
@@ -208,16 +225,16 @@ class LossCurveDisplay:
         self.axes_[-1].set_xlabel("epoch")
         return self
 
-    def _curves(self):
+    def _curves(self) -> tuple[dict[str, Curve], dict[str, Curve]]:
         """The losses, and the parts: x and y of each, of which lower is better."""
         epochs = np.arange(1, len(self.loss_curve) + 1)
-        losses = {"loss": (epochs, self.loss_curve)}
+        losses: dict[str, Curve] = {"loss": (epochs, self.loss_curve)}
         if len(self.validation_scores):
             losses["validation"] = (
                 self.validation_epochs,
                 np.negative(self.validation_scores),
             )
-        parts = {}
+        parts: dict[str, Curve] = {}
         if self.reconstruction_curve is not None:
             parts["reconstruction"] = epochs, np.negative(self.reconstruction_curve)
         if self.kl_curve is not None:
@@ -230,7 +247,7 @@ class LossCurveDisplay:
                 )
         return losses, parts
 
-    def _plot_panel(self, ax, curves):
+    def _plot_panel(self, ax: "Axes", curves: Mapping[str, Curve]) -> None:
         """Draw some curves in one axes, and mark the best look."""
         from matplotlib.ticker import MaxNLocator
 
@@ -238,7 +255,7 @@ class LossCurveDisplay:
             few = {"marker": "."} if len(x) <= _FEW else {}
             (self.lines_[key],) = ax.plot(x, y, **{**few, **_STYLES[key]})
         if len(self.validation_scores):
-            best = self.validation_epochs[np.argmax(self.validation_scores)]
+            best = self.validation_epochs[int(np.argmax(self.validation_scores))]
             line = ax.axvline(best, color=GREY, linestyle=":", zorder=1)
             if "validation" in curves:
                 line.set_label(f"best held-out loss: epoch {best:.4g}")
@@ -256,7 +273,7 @@ class LossCurveDisplay:
             ax.legend(loc="upper center", ncols=2, fontsize="small")
 
 
-def _limits(curves, beginning):
+def _limits(curves: Iterable[Curve], beginning: float) -> tuple[float, float]:
     """What y shows of some curves: all, unless the beginning would take half of it."""
     later = np.concatenate([np.asarray(y)[np.greater(x, beginning)] for x, y in curves])
     low, high = later.min(), later.max()

@@ -1,9 +1,13 @@
 """ReconstructionDisplay: what a code keeps of its row, in images or by column."""
 
+from collections.abc import Sequence
 from numbers import Integral
-from typing import NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import TransformerMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,6 +24,11 @@ from skvae.display.style import (
     row_labels,
     shortened,
 )
+from skvae.frames import Layout, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
 
 __all__ = ["ReconstructionDisplay"]
 
@@ -27,7 +36,7 @@ __all__ = ["ReconstructionDisplay"]
 _FAMILIES_OF_LEVELS = ("categorical", "ordinal", "identifier")
 #: The colours of bars.
 _OF_NUMBERS, _OF_LABELS = BLUE, GREEN
-_MARK = {
+_MARK: dict[str, Any] = {
     "marker": "|",
     "linestyle": "",
     "color": BLACK,
@@ -111,16 +120,20 @@ class ReconstructionDisplay:
     >>> plt.close(display.figure_)
     """
 
+    scores_: np.ndarray | None
+    bars_: "BarContainer | None"
+    images_: np.ndarray | None
+
     def __init__(
         self,
-        values,
-        reconstructions,
+        values: np.ndarray,
+        reconstructions: np.ndarray,
         *,
-        feature_names=None,
-        categorical_features=(),
-        labels=None,
-        image_shape=None,
-    ):
+        feature_names: Sequence[Any] | None = None,
+        categorical_features: Sequence[int] = (),
+        labels: Sequence[Any] | None = None,
+        image_shape: Sequence[int] | None = None,
+    ) -> None:
         self.values = values
         self.reconstructions = reconstructions
         self.feature_names = feature_names
@@ -131,15 +144,15 @@ class ReconstructionDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
+        estimator: TransformerMixin,
+        X: Table,
         *,
-        rows=None,
-        n_rows=8,
-        n_features=20,
-        image_shape=None,
-        ax=None,
-    ):
+        rows: ArrayLike | None = None,
+        n_rows: int = 8,
+        n_features: int = 20,
+        image_shape: Sequence[int] | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Rebuild rows with a fitted estimator, and draw what comes back.
 
         Parameters
@@ -168,6 +181,7 @@ class ReconstructionDisplay:
         Returns
         -------
         display : ReconstructionDisplay
+            Made and drawn.
 
         Raises
         ------
@@ -224,7 +238,7 @@ class ReconstructionDisplay:
         )
         return display.plot(ax, n_features=n_features)
 
-    def plot(self, ax=None, *, n_features=20):
+    def plot(self, ax: "Axes | None" = None, *, n_features: int = 20) -> Self:
         """Draw images, or a bar for each column.
 
         Parameters
@@ -238,6 +252,7 @@ class ReconstructionDisplay:
         Returns
         -------
         display : ReconstructionDisplay
+            Itself, drawn.
 
         Raises
         ------
@@ -264,7 +279,7 @@ class ReconstructionDisplay:
 
     # ---- images ------------------------------------------------------------------
 
-    def _plot_images(self, plt, ax):
+    def _plot_images(self, plt: ModuleType, ax: "Axes | None") -> None:
         if len(self.categorical_features):
             raise ValueError(
                 "image_shape is for rows of numbers, but X has columns of labels. "
@@ -305,16 +320,18 @@ class ReconstructionDisplay:
             self._add_colorbar(self.images_[0, 0], 0.37, 0.98)
         self._add_colorbar(self.images_[2, 0], 0.02, 0.29)
 
-    def _add_colorbar(self, image, low, high):
+    def _add_colorbar(self, image: Any, low: float, high: float) -> None:
         """A scale right of some lines of images, given as shares of the height."""
         left, right = self.ax_.get_xlim()
         unit = len(image.get_array()) / (right - left)  # an image's height
-        own = self.ax_.inset_axes([1 + 0.15 * unit, low, 0.15 * unit, high - low])
+        own = self.ax_.inset_axes((1 + 0.15 * unit, low, 0.15 * unit, high - low))
         self.figure_.colorbar(image, cax=own, label="units of X")
 
     # ---- columns -----------------------------------------------------------------
 
-    def _plot_columns(self, plt, ax, n_features):
+    def _plot_columns(
+        self, plt: ModuleType, ax: "Axes | None", n_features: int
+    ) -> None:
         values, rebuilt = (
             np.asarray(part, dtype=np.float64)
             for part in (self.values, self.reconstructions)
@@ -339,7 +356,9 @@ class ReconstructionDisplay:
         ax.set_xlabel(f"share that comes back, {rows}")
         self._add_legend(ax, n_of_labels < len(bars))
 
-    def _bars(self, values, rebuilt, n_features):
+    def _bars(
+        self, values: np.ndarray, rebuilt: np.ndarray, n_features: int
+    ) -> "list[_Bar]":
         """What is to be drawn, from top to bottom: numbers, then labels."""
         columns = np.arange(values.shape[1])
         labelled = np.isin(columns, list(self.categorical_features))
@@ -368,10 +387,10 @@ class ReconstructionDisplay:
                 bars.append(_Bar(name, mean, text, np.nan, of_labels, False))
         return bars
 
-    def _name(self, j):
+    def _name(self, j: int) -> str:
         return column_name(j if self.feature_names is None else self.feature_names[j])
 
-    def _draw_bars(self, ax, bars):
+    def _draw_bars(self, ax: "Axes", bars: "Sequence[_Bar]") -> None:
         places = np.arange(len(bars))
         lengths = np.nan_to_num([max(bar.length, _LEAST_SHARE) for bar in bars])
         lengths[np.abs(lengths) < _NEXT_TO_NONE] = 0.0  # written 0.00
@@ -385,7 +404,7 @@ class ReconstructionDisplay:
         names = [bar.name for bar in bars]
         ax.set_yticks(places, names, parse_math=False)  # a name may hold "$"
         for bar, tick in zip(bars, ax.get_yticklabels(), strict=True):
-            tick.set_style("normal" if bar.is_column else "italic")
+            tick.set_fontstyle("normal" if bar.is_column else "italic")
         ax.tick_params(axis="y", length=0)
         ax.spines[["top", "right", "left"]].set_visible(False)
         low = min(0.0, *lengths)
@@ -393,8 +412,8 @@ class ReconstructionDisplay:
         ax.set(xlim=(low - margin * (low < 0), 1 + margin))
         ax.set_ylim(len(bars) - 0.4, -0.6)
 
-    def _add_legend(self, ax, any_numbers):
-        words = {
+    def _add_legend(self, ax: "Axes", any_numbers: bool) -> None:
+        words: dict[Any, str] = {
             ax.bar(0, 0, color=_OF_NUMBERS): "numbers: explained variance (R²)",
             ax.bar(0, 0, color=_OF_LABELS): "labels: right ones",
             ax.plot([], [], **_MARK)[0]: "labels: the commonest, right by guessing",
@@ -417,21 +436,23 @@ class _Bar(NamedTuple):
     is_column: bool
 
 
-def _layout(estimator, X):
+def _layout(estimator: TransformerMixin, X: Table) -> Layout:
     """What kind of table X is: as fit saw it, or as it is."""
     if hasattr(estimator, "_state"):
         return estimator._state["table"]["layout"]
     return frames.describe(X)
 
 
-def _categorical(estimator, layout):
+def _categorical(estimator: TransformerMixin, layout: Layout) -> list[int]:
     """Positions of the columns that hold labels, or levels that are numbers."""
     families = [column["family"] for column in getattr(estimator, "likelihood_", ())]
     named = {j for j, name in enumerate(families) if name in _FAMILIES_OF_LEVELS}
     return sorted(named | {j for j, levels in layout["levels"].items() if levels})
 
 
-def _share(values, rebuilt, of_labels):
+def _share(
+    values: np.ndarray, rebuilt: np.ndarray, of_labels: bool
+) -> tuple[float, float, str]:
     """What comes back of a column's observed cells, and what guessing would get right.
 
     NaN and a word for it where the column has nothing to explain.
@@ -451,7 +472,7 @@ def _share(values, rebuilt, of_labels):
     return explained, 0.0, _written(explained)
 
 
-def _written(share):
+def _written(share: float) -> str:
     if share < _LEAST_SHARE:
         return f"< {_LEAST_SHARE:.0f}"
     return f"{np.round(share, 2) + 0.0:.2f}"  # without the sign of -0.00

@@ -1,8 +1,9 @@
 """SampleDisplay: are rows drawn from a model like those it was fitted to?"""
 
+from collections.abc import Container, Sequence
 from numbers import Integral
 from textwrap import fill
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from scipy.sparse import issparse
@@ -18,6 +19,12 @@ from skvae.display.style import (
     pyplot,
     shortened,
 )
+from skvae.frames import Matrix, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from skvae.base import BaseVAE
 
 __all__ = ["SampleDisplay"]
 
@@ -108,7 +115,14 @@ class SampleDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, values, samples, feature_names, *, levels=None):
+    def __init__(
+        self,
+        values: np.ndarray,
+        samples: np.ndarray,
+        feature_names: Sequence[Any],
+        *,
+        levels: Sequence[list[Any] | None] | None = None,
+    ) -> None:
         self.values = values
         self.samples = samples
         self.feature_names = feature_names
@@ -117,14 +131,14 @@ class SampleDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
+        estimator: "BaseVAE",
+        X: Table,
         *,
-        features=None,
-        n_samples=None,
-        random_state=None,
-        ax=None,
-    ):
+        features: str | int | Sequence[Any] | None = None,
+        n_samples: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Sample from a fitted estimator, and draw X and samples.
 
         Parameters
@@ -148,6 +162,7 @@ class SampleDisplay:
         Returns
         -------
         display : SampleDisplay
+            Made and drawn.
 
         Raises
         ------
@@ -199,7 +214,7 @@ class SampleDisplay:
         )
         return display.plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the panels.
 
         Parameters
@@ -211,6 +226,7 @@ class SampleDisplay:
         Returns
         -------
         display : SampleDisplay
+            Itself, drawn.
 
         Raises
         ------
@@ -247,7 +263,7 @@ class SampleDisplay:
         self._add_legend(above)
         return self
 
-    def _columns(self):
+    def _columns(self) -> "list[_Column]":
         levels = self.levels or [None] * len(self.feature_names)
         parts = zip(
             np.asarray(self.values, dtype=np.float64).T,
@@ -258,7 +274,7 @@ class SampleDisplay:
         )
         return [_column(*part) for part in parts]
 
-    def _name_axes(self, columns):
+    def _name_axes(self, columns: "Sequence[_Column]") -> None:
         """Limits, and names and scales at the outer panels alone."""
         last = len(columns) - 1
         for (i, j), panel in np.ndenumerate(self.axes_):
@@ -281,7 +297,7 @@ class SampleDisplay:
                 panel.set_ylabel(_in_lines(columns[i].name), parse_math=False)
         self.axes_[0, 0].set_ylabel("share of rows")
 
-    def _add_legend(self, ax):
+    def _add_legend(self, ax: "Axes") -> None:
         names = [f"X, {len(self.values)} rows", f"samples, {len(self.samples)} rows"]
         if len(self.feature_names) > 1:
             names = [f"{names[0]}: below the diagonal", f"{names[1]}: above"]
@@ -298,16 +314,19 @@ class _Column(NamedTuple):
     """
 
     name: str
-    parts: tuple
-    levels: list | None
+    parts: Sequence[np.ndarray]
+    levels: list[str] | None
     edges: np.ndarray
-    limits: tuple
-    is_scattered: tuple
+    limits: tuple[float, float]
+    is_scattered: tuple[bool, ...]
 
 
-def _column(values, samples, name, levels):
+def _column(
+    values: np.ndarray, samples: np.ndarray, name: Any, levels: list[Any] | None
+) -> _Column:
     """What is needed to draw a column."""
-    parts, name = (values, samples), column_name(name)
+    parts: Sequence[np.ndarray] = (values, samples)
+    name = column_name(name)
     known = [part[np.isfinite(part)] for part in parts]
     distinct = np.unique(np.concatenate(known))
     are_whole = [(part % 1 == 0).all() for part in known]
@@ -328,12 +347,14 @@ def _column(values, samples, name, levels):
     return _Column(name, parts, None, edges, limits, is_scattered)
 
 
-def _places(values, distinct):
+def _places(values: np.ndarray, distinct: np.ndarray) -> np.ndarray:
     """The place of each number among the distinct ones, NaN for holes."""
     return np.where(np.isnan(values), np.nan, np.searchsorted(distinct, values))
 
 
-def _commonest(parts, levels):
+def _commonest(
+    parts: Sequence[np.ndarray], levels: Sequence[Any]
+) -> tuple[tuple[np.ndarray, ...], list[str]]:
     """Places of labels, and their names; of many, rare ones share the last place."""
     levels = [shortened(level, _LETTERS) for level in levels]
     if len(levels) <= _LEVELS:
@@ -348,7 +369,7 @@ def _commonest(parts, levels):
     return tuple(parts), [*names, f"{len(levels) - len(kept)} others"]
 
 
-def _edges(distinct, n_rows, is_whole):
+def _edges(distinct: np.ndarray, n_rows: int, is_whole: bool) -> np.ndarray:
     """Edges of bins over the range of some numbers, around whole ones if they are."""
     low, high = (distinct[0], distinct[-1]) if len(distinct) else (0.0, 0.0)
     n_bins = int(np.clip(np.sqrt(n_rows), *_BINS))
@@ -361,9 +382,9 @@ def _edges(distinct, n_rows, is_whole):
     return np.linspace(low, high, n_bins + 1)
 
 
-def _draw_marginal(panel, column):
+def _draw_marginal(panel: "Axes", column: _Column) -> tuple[Any, ...]:
     """Shares of X and of samples in each bin, or of each level."""
-    artists = []
+    artists: list[Any] = []
     for part, colour, shift in zip(column.parts, _COLOURS, (-0.2, 0.2), strict=True):
         known = part[np.isfinite(part)]
         shares = np.histogram(known, column.edges)[0] / max(len(known), 1)
@@ -372,12 +393,16 @@ def _draw_marginal(panel, column):
             artists.append(panel.bar(places, shares, 0.4, color=colour))
             continue
         is_of_x = colour == _COLOURS[0]
-        style = {"fill": True, "alpha": 0.45} if is_of_x else {"linewidth": 1.6}
+        style: dict[str, Any] = {"linewidth": 1.6}
+        if is_of_x:
+            style = {"fill": True, "alpha": 0.45}
         artists.append(panel.stairs(shares, column.edges, color=colour, **style))
     return tuple(artists)
 
 
-def _draw_pair(panels, first, second):
+def _draw_pair(
+    panels: "tuple[Axes, Axes]", first: _Column, second: _Column
+) -> list[Any]:
     """A pair of columns of X, and of samples, whose panel is mirrored."""
     pairs = []
     for u, v in zip(first.parts, second.parts, strict=True):
@@ -388,7 +413,7 @@ def _draw_pair(panels, first, second):
         counts = [np.histogram2d(*pair, edges)[0] for pair in pairs]
         shares = [count / max(count.sum(), 1) for count in counts]
         largest = max(share.max() for share in shares) or 1.0
-        shares = shares[0], shares[1].T
+        shares = [shares[0], shares[1].T]
         return [
             _draw_squares(panel, share / largest, colour)
             for panel, share, colour in zip(panels, shares, _COLOURS, strict=True)
@@ -400,14 +425,20 @@ def _draw_pair(panels, first, second):
     ]
 
 
-def _draw_squares(panel, areas, colour):
+def _draw_squares(panel: "Axes", areas: np.ndarray, colour: str) -> Any:
     """A square for each pair of levels, of an area between 0 and 1."""
     x, y = (places.ravel() for places in np.indices(areas.shape))
     sides = 0.94 * np.sqrt(areas.ravel())
     return panel.bar(x, sides, sides, bottom=y - sides / 2, color=colour)
 
 
-def _draw_points(panel, pair, columns, which, n_points):
+def _draw_points(
+    panel: "Axes",
+    pair: tuple[np.ndarray, np.ndarray],
+    columns: tuple[_Column, _Column],
+    which: int,
+    n_points: int,
+) -> Any:
     """Evenly chosen rows of X or of samples as points, with the medians at levels."""
     rows = np.linspace(0, len(pair[0]) - 1, n_points).round().astype(int)
     scatter = np.random.default_rng(0).uniform(-0.5, 0.5, (2, n_points)) * _SCATTER
@@ -415,7 +446,12 @@ def _draw_points(panel, pair, columns, which, n_points):
         part[rows] + column.is_scattered[which] * shift
         for part, column, shift in zip(pair, columns, scatter, strict=True)
     )
-    style = {"s": 9, "color": _COLOURS[which], "alpha": 0.45, "linewidths": 0}
+    style: dict[str, Any] = {
+        "s": 9,
+        "color": _COLOURS[which],
+        "alpha": 0.45,
+        "linewidths": 0,
+    }
     points = panel.scatter(x, y, **style)
     for part, other, column, lines in (
         (*pair, columns[0], panel.hlines),
@@ -428,7 +464,7 @@ def _draw_points(panel, pair, columns, which, n_points):
     return points
 
 
-def _divided(ax, n_panels):
+def _divided(ax: "Axes", n_panels: int) -> "tuple[Axes, np.ndarray]":
     """In the place of a subplot an axes for the legend, and below it the panels.
 
     Raises
@@ -456,7 +492,7 @@ def _divided(ax, n_panels):
     return above, panels
 
 
-def _scale(axis, column, is_shown):
+def _scale(axis: Any, column: _Column, is_shown: bool) -> None:
     """Few ticks, or one for each level, with their labels at the outer panels."""
     if column.levels is None:
         axis.get_major_locator().set_params(nbins=4)
@@ -469,15 +505,15 @@ def _scale(axis, column, is_shown):
         axis.set_tick_params(labelbottom=False, labelleft=False, labelright=False)
 
 
-def _in_lines(name):
+def _in_lines(name: str) -> str:
     return fill(name.replace("_", "_ "), _LINE).replace("_ ", "_")
 
 
-def _dense(rows):
+def _dense(rows: Matrix) -> np.ndarray:
     return (rows.toarray() if issparse(rows) else rows).astype(np.float64)
 
 
-def _first(rows, levels):
+def _first(rows: Matrix, levels: Container[int]) -> list[int]:
     """Positions of the first columns that are worth a panel; of all if none is."""
     chosen = []
     for j in range(rows.shape[1]):
@@ -491,7 +527,7 @@ def _first(rows, levels):
     return chosen or list(range(min(rows.shape[1], _FEATURES)))
 
 
-def _named(features, names):
+def _named(features: Any, names: list[Any]) -> list[int]:
     """Positions of the columns that are asked for.
 
     Raises
@@ -505,7 +541,9 @@ def _named(features, names):
     for feature in features:
         if feature in names:
             positions.append(names.index(feature))
-        elif isinstance(feature, Integral) and -len(names) <= feature < len(names):
+        elif isinstance(feature, int | np.integer) and -len(names) <= feature < len(
+            names
+        ):
             positions.append(int(feature) % len(names))
         else:
             raise ValueError(

@@ -1,13 +1,22 @@
 """ScoreDisplay: how the scores of rows are distributed. A picture of score_samples."""
 
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.display.style import BLACK, BLUE, COLOURS, pyplot, written
+from skvae.frames import Table
 from skvae.labels import is_hole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.patches import StepPatch
+
+    from skvae.base import BaseVAE
 
 __all__ = ["ScoreDisplay"]
 
@@ -40,7 +49,7 @@ class ScoreDisplay:
     Parameters
     ----------
     scores : array-like of shape (n_samples,)
-        The scores of rows.
+        The scores of rows, in `unit`.
     y : array-like of shape (n_samples,) or None, default=None
         Their classes: labels of any kind. Missing ones are a class.
     offset : float or None, default=None
@@ -83,14 +92,29 @@ class ScoreDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, scores, y=None, *, offset=None, unit="nats"):
+    def __init__(
+        self,
+        scores: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        offset: float | None = None,
+        unit: str = "nats",
+    ) -> None:
         self.scores = scores
         self.y = y
         self.offset = offset
         self.unit = unit
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, bins=30, ax=None):
+    def from_estimator(
+        cls,
+        estimator: "BaseVAE",
+        X: Table,
+        y: ArrayLike | None = None,
+        *,
+        bins: int = 30,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Score rows with a fitted estimator, and draw the histogram.
 
         Parameters
@@ -110,6 +134,7 @@ class ScoreDisplay:
         Returns
         -------
         display : ScoreDisplay
+            Made and drawn.
 
         Raises
         ------
@@ -138,7 +163,7 @@ class ScoreDisplay:
         display = cls(estimator.score_samples(X), y, **keywords)
         return display.plot(ax, bins=bins)
 
-    def plot(self, ax=None, *, bins=30):
+    def plot(self, ax: "Axes | None" = None, *, bins: int = 30) -> Self:
         """Draw the histogram.
 
         Parameters
@@ -151,6 +176,7 @@ class ScoreDisplay:
         Returns
         -------
         display : ScoreDisplay
+            Itself, drawn.
 
         Raises
         ------
@@ -188,7 +214,7 @@ class ScoreDisplay:
             text.set_parse_math(False)  # a class may hold "$"
         return self
 
-    def _plot_group(self, i, scores):
+    def _plot_group(self, i: int, scores: np.ndarray) -> "StepPatch":
         """The histogram of a class, or of all rows."""
         width = self.edges_[1] - self.edges_[0]
         ends = self.edges_[0] + width / 2, self.edges_[-1] - width / 2
@@ -211,7 +237,7 @@ class ScoreDisplay:
             label=f"{name}: {label}",
         )
 
-    def _label_ends(self, inner):
+    def _label_ends(self, inner: np.ndarray) -> None:
         """Shade the bins that hold tails, and say on the axis from where on."""
         from matplotlib.ticker import MaxNLocator
 
@@ -239,7 +265,9 @@ class ScoreDisplay:
         ax.set_xticks(ticks, [label.replace("-", "\N{MINUS SIGN}") for label in labels])
 
 
-def _groups(y, n_samples):
+def _groups(
+    y: ArrayLike | None, n_samples: int
+) -> tuple[list[Any] | None, list[np.ndarray]]:
     """The classes of rows, and which rows are of each."""
     if y is None:
         return None, [np.ones(n_samples, dtype=bool)]
@@ -249,7 +277,7 @@ def _groups(y, n_samples):
     if len(y) != n_samples:
         raise ValueError(f"y has {len(y)} labels, but there are {n_samples} rows.")
     labels = [None if is_hole(label) else label for label in y.tolist()]
-    known = set(labels) - {None}
+    known: set[Any] = set(labels) - {None}
     try:
         classes = sorted(known)
     except TypeError:  # of several types
@@ -266,7 +294,7 @@ def _groups(y, n_samples):
     return classes, [codes == place for place in range(len(classes))]
 
 
-def _inner_edges(scores, offset, n_bins):
+def _inner_edges(scores: np.ndarray, offset: float | None, n_bins: int) -> np.ndarray:
     """Edges of bins of equal width between the tails, one of them at the threshold."""
     low, high = scores.min(), scores.max()
     least = _ROUNDING * max(1.0, abs(low), abs(high))
@@ -287,7 +315,7 @@ def _inner_edges(scores, offset, n_bins):
     return offset + width * np.arange(first, last + 1)
 
 
-def _with_ends(edges, scores):
+def _with_ends(edges: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """The edges, and those of bins for what is beyond them."""
     width = edges[1] - edges[0]
     slack = _ROUNDING * max(1.0, *np.abs(edges))

@@ -1,13 +1,24 @@
 """What the displays share: colours, the way to matplotlib, rows, names and cells."""
 
+from collections.abc import Sequence
 from numbers import Integral, Number
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.frames import taken
+from skvae.frames import Layout, Table, taken
 from skvae.labels import is_hole, to_numbers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.legend import Legend
+
+    from skvae.base import BaseVAE
+    from skvae.fitted import FittedModel
 
 __all__ = [
     "BLACK",
@@ -51,7 +62,7 @@ _NAME, _VALUE = 30, 18
 _LARGE = 1e7
 
 
-def pyplot(display):
+def pyplot(display: type) -> ModuleType:
     """matplotlib.pyplot, for the display class that asks for it.
 
     Raises
@@ -68,7 +79,7 @@ def pyplot(display):
     return pyplot
 
 
-def cells(X):
+def cells(X: Table) -> np.ndarray:
     """Rows as they were given, an object array."""
     if hasattr(X, "iloc"):
         X = X.itertuples(index=False, name=None)
@@ -83,7 +94,7 @@ def cells(X):
     return cells
 
 
-def numbers(X, layout):
+def numbers(X: Table, layout: Layout) -> np.ndarray:
     """A table as numbers, float64: NaN for holes, levels of labels by their places.
 
     Parameters
@@ -100,7 +111,7 @@ def numbers(X, layout):
     return X.astype(np.float64)
 
 
-def positions(rows, n_samples):
+def positions(rows: ArrayLike, n_samples: int) -> np.ndarray:
     """The rows that are asked for, checked, as an array of whole numbers.
 
     Raises
@@ -132,7 +143,7 @@ def positions(rows, n_samples):
     return places
 
 
-def one_model(estimator):
+def one_model(estimator: "BaseVAE") -> "FittedModel":
     """The one model of a fitted estimator, in float64.
 
     Raises
@@ -157,7 +168,7 @@ def one_model(estimator):
     return estimator._fitted_model(np.float64)
 
 
-def component_numbers(components, n_components):
+def component_numbers(components: ArrayLike, n_components: int) -> np.ndarray:
     """The components that are asked for, checked, as an array of whole numbers.
 
     Raises
@@ -184,29 +195,30 @@ def component_numbers(components, n_components):
     return numbers
 
 
-def row_labels(X, rows):
+def row_labels(X: Table, rows: np.ndarray) -> list[Any]:
     """What rows are called: by the index, or by their positions."""
     return X.index[rows].tolist() if hasattr(X, "iloc") else rows.tolist()
 
 
-def column_name(label):
+def column_name(label: Any) -> str:
     """What a column is called; whole numbers are drawn as "column 0"."""
     label = f"column {label}" if isinstance(label, Integral) else label
     return shortened(label, _NAME)
 
 
-def written(value):
+def written(value: Any) -> str:
     """A cell in a few letters."""
     if is_hole(value):
         return "missing"
     if isinstance(value, bool | np.bool_) or not isinstance(value, Number):
         return shortened(value, _VALUE)
-    if abs(value) < _LARGE and (value % 1 == 0 or abs(value) >= 1_000):
-        return f"{value:.0f}"
-    return f"{value:.4g}"
+    number: Any = value  # of `Number` little is known
+    if abs(number) < _LARGE and (number % 1 == 0 or abs(number) >= 1_000):
+        return f"{number:.0f}"
+    return f"{number:.4g}"
 
 
-def shortened(text, n_letters):
+def shortened(text: object, n_letters: int) -> str:
     """One line of at most so many letters; what is left out is left out inside."""
     text = " ".join(str(text).split())
     if len(text) <= n_letters:
@@ -215,7 +227,9 @@ def shortened(text, n_letters):
     return f"{text[: n_letters - 1 - end].rstrip()}…{text[-end:].lstrip()}"
 
 
-def legend_beside(ax, handles, names, **keywords):
+def legend_beside(
+    ax: "Axes", handles: Sequence[Any], names: Sequence[str], **keywords: Any
+) -> "Legend":
     """A legend to the right of an axes, whose names are drawn as they are.
 
     Parameters

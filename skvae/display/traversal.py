@@ -1,9 +1,12 @@
 """TraversalDisplay: what becomes of a row as one component of its code moves."""
 
+from collections.abc import Sequence
 from numbers import Integral
-from typing import NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_scalar, column_or_1d
@@ -26,7 +29,16 @@ from skvae.display.style import (
     row_labels,
     shortened,
 )
+from skvae.frames import Matrix, Table
 from skvae.latent import _proportions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+    from matplotlib.lines import Line2D
+
+    from skvae.base import BaseVAE
+    from skvae.fitted import FittedModel
 
 __all__ = ["TraversalDisplay"]
 
@@ -109,7 +121,7 @@ class TraversalDisplay:
     lines_ : list of list of matplotlib Line2D
         The lines of each component, the column that changes most first; empty for
         images.
-    axes_ : ndarray of matplotlib Axes
+    axes_ : ndarray of shape (n_axes,) of matplotlib Axes
         The one with the images, or one for each component.
     ax_ : matplotlib Axes
         The first of them.
@@ -136,21 +148,24 @@ class TraversalDisplay:
     >>> plt.close(display.figure_)
     """
 
+    images_: "list[list[AxesImage]]"
+    lines_: "list[list[Line2D]]"
+
     def __init__(
         self,
-        rows,
-        values,
-        names,
+        rows: np.ndarray,
+        values: np.ndarray,
+        names: Sequence[str],
         *,
-        image_shape=None,
-        feature_names=None,
-        start=None,
-        scales=None,
-        start_name=None,
-        value_names=None,
-        value_label="value of the component",
-        log_scale=False,
-    ):
+        image_shape: Sequence[int] | None = None,
+        feature_names: Sequence[Any] | None = None,
+        start: np.ndarray | None = None,
+        scales: np.ndarray | None = None,
+        start_name: str | None = None,
+        value_names: Sequence[str] | None = None,
+        value_label: str = "value of the component",
+        log_scale: bool = False,
+    ) -> None:
         self.rows = rows
         self.values = values
         self.names = names
@@ -166,16 +181,16 @@ class TraversalDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X=None,
+        estimator: "BaseVAE",
+        X: Table | None = None,
         *,
-        components=None,
-        values=None,
-        row=None,
-        image_shape=None,
-        n_features=5,
-        ax=None,
-    ):
+        components: ArrayLike | None = None,
+        values: ArrayLike | None = None,
+        row: int | None = None,
+        image_shape: Sequence[int] | None = None,
+        n_features: int = 5,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Walk along components of a fitted model's code, and draw the rows.
 
         Parameters
@@ -211,6 +226,7 @@ class TraversalDisplay:
         Returns
         -------
         display : TraversalDisplay
+            Made and drawn.
 
         Raises
         ------
@@ -264,6 +280,7 @@ class TraversalDisplay:
             walks, start_name = _from_row(walks, codes, X, row)
         walked = walks.values[components]
         Z = _moved(fitted, walks.start, components, walked)
+        rows: Any
         if image_shape is None:
             columns = _Columns(fitted)
             start, *rows = columns.decoded(np.vstack([walks.start, Z]))
@@ -286,7 +303,7 @@ class TraversalDisplay:
         )
         return display.plot(ax, n_features=n_features)
 
-    def plot(self, ax=None, *, n_features=5):
+    def plot(self, ax: "Axes | None" = None, *, n_features: int = 5) -> Self:
         """Draw the rows.
 
         Parameters
@@ -301,6 +318,7 @@ class TraversalDisplay:
         Returns
         -------
         display : TraversalDisplay
+            Itself, drawn.
 
         Raises
         ------
@@ -320,7 +338,7 @@ class TraversalDisplay:
         self.ax_ = self.axes_[0]
         return self
 
-    def _plot_images(self, plt, ax):
+    def _plot_images(self, plt: ModuleType, ax: "Axes | None") -> None:
         """All images in one axes, a line each component."""
         rows = np.asarray(self.rows)
         images = as_images(rows.reshape(-1, rows.shape[-1]), self.image_shape)
@@ -344,7 +362,7 @@ class TraversalDisplay:
             )
         self.figure_, self.axes_ = ax.figure, np.array([ax], dtype=object)
 
-    def _plot_panels(self, plt, ax, n_features):
+    def _plot_panels(self, plt: ModuleType, ax: "Axes | None", n_features: int) -> None:
         """An axes for each component, with the lines of some columns."""
         start = np.mean(self.rows, axis=(0, 1)) if self.start is None else self.start
         changes = np.asarray(self.rows, dtype=np.float64) - start
@@ -354,7 +372,7 @@ class TraversalDisplay:
             unit = "\n(standard deviations of the column)"
         labels = self.value_label, f"change from {self.start_name or 'the start'}{unit}"
         self.figure_, self.axes_ = _panels(plt, ax, len(changes), *labels)
-        looks = {}  # a column looks alike in all panels
+        looks: dict[int, int] = {}  # a column looks alike in all panels
         for own, values, name, change in zip(
             self.axes_, self.values, self.names, changes, strict=True
         ):
@@ -367,9 +385,16 @@ class TraversalDisplay:
             if self.log_scale:
                 own.set_xscale("log")
 
-    def _plot_panel(self, ax, values, change, shown, looks):
+    def _plot_panel(
+        self,
+        ax: "Axes",
+        values: np.ndarray,
+        change: np.ndarray,
+        shown: np.ndarray,
+        looks: dict[int, int],
+    ) -> "list[Line2D]":
         """Lines of some columns, named in the order of their ends."""
-        lines = []
+        lines: list[Any] = []
         for j in shown:
             name = j if self.feature_names is None else self.feature_names[j]
             look = looks.setdefault(j, len(looks))
@@ -386,7 +411,9 @@ class TraversalDisplay:
         return lines
 
 
-def _panels(plt, ax, n_panels, x_label, y_label):
+def _panels(
+    plt: ModuleType, ax: Any, n_panels: int, x_label: str, y_label: str
+) -> tuple[Any, np.ndarray]:
     """A figure, and in it, or in the place of an axes, an axes for each panel."""
     if n_panels == 1:
         if ax is None:
@@ -419,7 +446,7 @@ def _panels(plt, ax, n_panels, x_label, y_label):
 class _Columns:
     """The columns of a table as lines have them: numbers, and labels one by one."""
 
-    def __init__(self, fitted):
+    def __init__(self, fitted: "FittedModel") -> None:
         self._fitted = fitted
         described = fitted.table.describe()
         levels = fitted.table.layout["levels"]
@@ -436,14 +463,14 @@ class _Columns:
             f"{described[j]['column']} = {levels[j][k]}" for j, k in self._levels
         ]
 
-    def decoded(self, Z):
+    def decoded(self, Z: np.ndarray) -> np.ndarray:
         """Means of numbers, probabilities of levels, (n_codes, n_features)."""
         means = self._fitted.means(Z)
         if not self._levels:
             return means
         return np.hstack([means[:, self._numbers], self._probabilities(Z, means)])
 
-    def _probabilities(self, Z, means):
+    def _probabilities(self, Z: np.ndarray, means: np.ndarray) -> np.ndarray:
         import torch
 
         from skvae.core.rows import to_tensor, to_tensors
@@ -460,7 +487,7 @@ class _Columns:
             probabilities[:, place] = fitted.table.by_column(found)[:, j]
         return probabilities
 
-    def deviations(self, X):
+    def deviations(self, X: Matrix) -> np.ndarray:
         """Standard deviations over rows, of a level those of its indicator.
 
         NaN of columns that are constant, which have no unit.
@@ -492,10 +519,14 @@ class _Walks(NamedTuple):
     start: np.ndarray  # (n_components,)
     values: np.ndarray  # of each component, (n_components, n_values)
     label: str  # of the axis of values
-    ticks: list | None  # names of the values, where they are not their own
+    ticks: list[str] | None  # names of the values, where they are not their own
 
 
-def _walks(fitted, codes, image_shape):
+def _walks(
+    fitted: "FittedModel",
+    codes: np.ndarray | None,
+    image_shape: Sequence[int] | None,
+) -> _Walks:
     """Walks along the prior, or the codes of X: from their centre, by quantiles."""
     import torch
 
@@ -511,7 +542,8 @@ def _walks(fitted, codes, image_shape):
     if model.posterior.is_discrete:
         values = np.tile(np.linspace(0, 1, len(steps)), (n_components, 1))
         return _Walks(equal, values, _LABEL, None)
-    drawn, whose = codes, "the codes of X"
+    drawn: Any = codes
+    whose = "the codes of X"
     if not isinstance(model.posterior, Point):
         generator = torch.Generator(fitted.device).manual_seed(0)
         drawn = model.prior_of(fitted.weights).sample(_DRAWS, n_components, generator)
@@ -525,12 +557,17 @@ def _walks(fitted, codes, image_shape):
     return _Walks(start, values, f"{_LABEL} (quantile of {whose})", ticks)
 
 
-def _sums_to_one(fitted):
+def _sums_to_one(fitted: "FittedModel") -> bool:
     """Whether the components of a code are shares of a whole."""
     return fitted.model.posterior.support in ("simplex", "classes")
 
 
-def _moved(fitted, start, components, walked):
+def _moved(
+    fitted: "FittedModel",
+    start: np.ndarray,
+    components: np.ndarray,
+    walked: np.ndarray,
+) -> np.ndarray:
     """Codes with each component at its values, (n_components * n_values, n_components).
 
     Raises
@@ -554,7 +591,9 @@ def _moved(fitted, start, components, walked):
     return Z
 
 
-def _from_row(walks, codes, X, row):
+def _from_row(
+    walks: _Walks, codes: Any, X: Table | None, row: int
+) -> tuple[_Walks, str]:
     """Walks from the code of a row, and what the row is called."""
     if X is None:
         raise ValueError("row is a position in X, which is not given.")
@@ -563,7 +602,9 @@ def _from_row(walks, codes, X, row):
     return walks._replace(start=codes[row]), f"row {shortened(label, _START)}"
 
 
-def _measured(estimator, X, image_shape):
+def _measured(
+    estimator: "BaseVAE", X: Matrix | None, image_shape: Sequence[int] | None
+) -> tuple[np.ndarray | None, np.ndarray, list[str]]:
     """What `measured` gives of rows, or, without rows, what is known from the fit."""
     if X is not None:
         return measured(estimator, X)

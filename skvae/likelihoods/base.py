@@ -28,7 +28,31 @@ class Columns(Protocol):
 
 
 class LinearStart(NamedTuple):
-    """Decoder outputs, affine in z, and the likelihood's own weights, to start from."""
+    """Decoder outputs, affine in z, and the likelihood's own weights, to start from.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (n_components, n_locations)
+        Slopes of the locations in z.
+    locations : Tensor of shape (n_locations,)
+        Locations at z = 0.
+    others : Tensor of shape (n_others,)
+        Other outputs, the same for every z.
+    own : dict of str to Tensor
+        The likelihood's own weights, by the names of `own_shapes`.
+    variance : Tensor of shape (n_inputs,)
+        Variance of the noise in the inputs that this stands for, in squared units of
+        the inputs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.likelihoods import Gaussian
+    >>> mean, variance, loadings = torch.zeros(3), torch.ones(3), torch.ones(2, 3) / 2
+    >>> start = Gaussian().start(mean, variance, loadings, variance / 2)
+    >>> start.weight.shape
+    torch.Size([2, 3])
+    """
 
     weight: Tensor  # (n_components, n_locations)
     locations: Tensor  # (n_locations,)
@@ -38,18 +62,45 @@ class LinearStart(NamedTuple):
 
 
 class Likelihood(Settings):
-    """Base of the likelihoods: the contract, and what most of them share."""
+    """Base of the likelihoods: the contract, and what most of them share.
 
-    #: How the table codes the columns that the likelihood is given: a name in
-    #: `skvae.codecs.CODECS`.
+    A family is a frozen dataclass that defines `start` and ``__call__``, and whatever
+    else differs from here.
+
+    Attributes
+    ----------
+    codec : str
+        How the table codes the columns that the likelihood is given: a name in
+        ``skvae.codecs.CODECS``.
+    support : str
+        In words, the values that the likelihood can produce.
+    inputs_are_indicators : bool
+        Whether the inputs are 1 for one level and 0 for the others.
+    known_variance : float or None
+        Noise variance where it is a setting and not learned, in squared standardised
+        units.
+    least_variance : float
+        Least noise variance that the likelihood starts from, in the same units.
+    robust : Likelihood
+        The family with heavier tails that reads the same outputs; else itself.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.likelihoods import Gaussian
+    >>> family = Gaussian("feature")
+    >>> family.n_outputs(3), family.own_shapes(3)
+    ((3, 0), {'raw_scale': (3,)})
+    >>> means, own = torch.zeros(5, 3), {"raw_scale": torch.zeros(3)}
+    >>> columns = family(means, torch.empty(5, 0), own)
+    >>> columns.log_prob(torch.ones(5, 3)).shape
+    torch.Size([5, 3])
+    """
+
     codec: ClassVar[str] = "standardized"
-    #: In words, the values that the likelihood can produce.
     support: ClassVar[str] = "the real numbers"
-    #: Whether the inputs are 1 for one level and 0 for the others.
     inputs_are_indicators: ClassVar[bool] = False
-    #: Noise variance where it is a setting and not learned, in standardised units.
     known_variance: ClassVar[float | None] = None
-    #: Least noise variance that the likelihood starts from, in standardised units.
     least_variance: ClassVar[float] = 0.0
 
     def with_levels(self, n_levels: Sequence[int]) -> Self:
@@ -59,23 +110,72 @@ class Likelihood(Settings):
         ----------
         n_levels : sequence of int
             One for each column; families without levels do not need them.
+
+        Returns
+        -------
+        likelihood : Likelihood
+            Of the same family; itself where it has no levels.
         """
         return self
 
     def n_outputs(self, n_features: int) -> tuple[int, int]:
-        """Number of (locations, others) that the decoder must give."""
+        """Number of outputs that the decoder must give.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns.
+
+        Returns
+        -------
+        n_locations, n_others : int
+            Outputs with the linear path, and without.
+        """
         return n_features, 0
 
     def n_means(self, n_features: int) -> int:
-        """Width of `mean`: a number a column, or a probability a level."""
+        """Width of `mean`: a number a column, or a probability a level.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns.
+
+        Returns
+        -------
+        n_means : int
+            Numbers a row.
+        """
         return n_features
 
     def n_inputs(self, n_features: int) -> int:
-        """Width of what the encoder's linear path reads of the columns."""
+        """Width of what the encoder's linear path reads of the columns.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns.
+
+        Returns
+        -------
+        n_inputs : int
+            Numbers a row.
+        """
         return n_features
 
     def own_shapes(self, n_features: int) -> Shapes:
-        """Shapes of the likelihood's own weights, by name."""
+        """Shapes of the likelihood's own weights, by name.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns.
+
+        Returns
+        -------
+        shapes : dict of str to tuple
+            Empty where the decoder's outputs say everything.
+        """
         return {}
 
     @property
@@ -99,7 +199,18 @@ class Likelihood(Settings):
         return None
 
     def statistic(self, targets: np.ndarray) -> np.ndarray:
-        """What of the targets `start` wants the moments of: an array like them."""
+        """What of the targets `start` wants the moments of.
+
+        Parameters
+        ----------
+        targets : ndarray of shape (n_samples, n_features)
+            In training rows; NaN for holes.
+
+        Returns
+        -------
+        statistic : ndarray of shape (n_samples, n_features)
+            By default the targets themselves.
+        """
         return targets
 
     def start(
@@ -123,6 +234,7 @@ class Likelihood(Settings):
         Returns
         -------
         start : LinearStart
+            Weights of the decoder's last layer, and the likelihood's own.
         """
         raise TypeError(f"{type(self).__name__} must define start")
 
@@ -134,15 +246,17 @@ class Likelihood(Settings):
         Parameters
         ----------
         locations : Tensor of shape (..., n_rows, n_locations)
+            Decoder outputs with the linear path.
         others : Tensor of shape (..., n_rows, n_others)
+            The other decoder outputs.
         own : dict of str to Tensor
             The likelihood's own weights.
 
         Returns
         -------
         distribution : Columns
-            With ``log_prob(targets)`` of shape (..., n_rows, n_features), ``mean`` of
-            shape (..., n_rows, n_means), and ``sample(generator)``.
+            With ``log_prob(targets)`` of shape (..., n_rows, n_features), in nats,
+            ``mean`` of shape (..., n_rows, n_means), and ``sample(generator)``.
         """
         raise TypeError(f"{type(self).__name__} must define __call__")
 
@@ -167,19 +281,25 @@ class Likelihood(Settings):
         Parameters
         ----------
         locations : Tensor of shape (n_rows, n_locations)
+            Decoder outputs with the linear path.
         others : Tensor of shape (n_rows, n_others)
+            The other decoder outputs.
         own : dict of str to Tensor
+            The likelihood's own weights.
         targets : Tensor of shape (n_rows, n_features)
+            What the columns are, as their codec gives it.
         observed : Tensor of shape (n_rows, n_features) or None
             1 for a cell that counts, 0 for a hole. None: there are no holes.
 
         Returns
         -------
         log_prob : Tensor of shape (n_rows,)
-            Of the observed cells of each row.
-        locations, others : Tensor
-            Gradients with respect to the decoder's outputs.
-        own : dict of str to Tensor
+            Of the observed cells of each row, in nats.
+        d_locations : Tensor of shape (n_rows, n_locations)
+            Gradients with respect to the locations.
+        d_others : Tensor of shape (n_rows, n_others)
+            Gradients with respect to the other outputs.
+        d_own : dict of str to Tensor
             Gradients with respect to the likelihood's own weights.
         """
         leaves = [locations, others, *own.values()]

@@ -24,6 +24,22 @@ class Blocks:
     ----------
     parts : sequence of (Likelihood, int)
         Each block's likelihood and number of columns.
+
+    Attributes
+    ----------
+    known_variance : float or None
+        None: a noise that is known is a block's, not the table's.
+    least_variance : float
+        The largest of the blocks', in squared standardised units.
+    robust : Blocks
+        The blocks in their robust families.
+
+    Examples
+    --------
+    >>> from skvae.likelihoods import Bernoulli, Blocks, Gaussian
+    >>> table = Blocks([(Gaussian(), 3), (Bernoulli(), 2)])
+    >>> table.n_outputs(5)
+    (5, 3)
     """
 
     known_variance: float | None = None
@@ -40,20 +56,63 @@ class Blocks:
         self.least_variance = max(family.least_variance for family in self._families)
 
     def n_outputs(self, n_features: int) -> tuple[int, int]:
+        """Number of outputs that the decoder must give, those of all blocks.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns; the blocks know theirs.
+
+        Returns
+        -------
+        n_locations, n_others : int
+            Outputs with the linear path, and without.
+        """
         return sum(self._n_locations), sum(self._n_others)
 
     def n_means(self, n_features: int) -> int:
+        """Width of `mean`, that of all blocks.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns; the blocks know theirs.
+
+        Returns
+        -------
+        n_means : int
+            Numbers a row.
+        """
         return sum(family.n_means(n) for family, n in self._parts)
 
     def n_inputs(self, n_features: int) -> int:
+        """Width of what the encoder's linear path reads, that of all blocks.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns; the blocks know theirs.
+
+        Returns
+        -------
+        n_inputs : int
+            Numbers a row.
+        """
         return sum(family.n_inputs(n) for family, n in self._parts)
 
     @property
     def robust(self) -> "Blocks":
+        """The blocks in their robust families."""
         return Blocks([(family.robust, n) for family, n in self._parts])
 
     def indicators(self) -> list[bool]:
-        """Of each input, whether it is 1 for one level and 0 for the others."""
+        """Which inputs are 1 for one level and 0 for the others.
+
+        Returns
+        -------
+        indicators : list of bool
+            One for each input.
+        """
         return [
             family.inputs_are_indicators
             for family, n in self._parts
@@ -61,6 +120,18 @@ class Blocks:
         ]
 
     def own_shapes(self, n_features: int) -> Shapes:
+        """Shapes of the blocks' own weights, such as "0.raw_scale" of the first.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns; the blocks know theirs.
+
+        Returns
+        -------
+        shapes : dict of str to tuple
+            By the number of the block and the name in it.
+        """
         return {
             f"{block}.{name}": shape
             for block, (family, n) in enumerate(self._parts)
@@ -74,6 +145,22 @@ class Blocks:
         loadings: Tensor,
         residual_variance: Tensor,
     ) -> LinearStart:
+        """Decoder outputs at which the inputs are near ``mean + z @ loadings``.
+
+        Parameters
+        ----------
+        mean, variance : Tensor of shape (n_means,)
+            Moments of the targets' statistic, in training.
+        loadings : Tensor of shape (n_components, n_inputs)
+            Rows of the factor loading matrix, of the inputs.
+        residual_variance : Tensor of shape (n_inputs,)
+            Variances that the loadings leave unexplained.
+
+        Returns
+        -------
+        start : LinearStart
+            The starts of the blocks, side by side.
+        """
         n_means = [family.n_means(n) for family, n in self._parts]
         n_inputs = [family.n_inputs(n) for family, n in self._parts]
         starts = [
@@ -99,6 +186,22 @@ class Blocks:
     def __call__(
         self, locations: Tensor, others: Tensor, own: Mapping[str, Tensor]
     ) -> Columns:
+        """The distribution of the targets: see `Likelihood`.
+
+        Parameters
+        ----------
+        locations : Tensor of shape (..., n_rows, n_locations)
+            Decoder outputs with the linear path.
+        others : Tensor of shape (..., n_rows, n_others)
+            The other decoder outputs.
+        own : dict of str to Tensor
+            The blocks' own weights, by the names of `own_shapes`.
+
+        Returns
+        -------
+        distribution : Columns
+            All columns, independent given the outputs.
+        """
         return BlockColumns(
             [
                 family(*arguments)
@@ -121,6 +224,32 @@ class Blocks:
         targets: Array,
         observed: Array | None,
     ) -> ValueAndGradient[Array]:
+        """Log-probabilities of rows, and the gradients of their sum: see `Likelihood`.
+
+        Parameters
+        ----------
+        locations : Tensor or ndarray of shape (n_rows, n_locations)
+            Decoder outputs with the linear path.
+        others : Tensor or ndarray of shape (n_rows, n_others)
+            The other decoder outputs.
+        own : dict of str to Tensor or ndarray
+            The blocks' own weights, by the names of `own_shapes`.
+        targets : Tensor or ndarray of shape (n_rows, n_features)
+            What the columns are, as their codecs give it.
+        observed : Tensor or ndarray of shape (n_rows, n_features) or None
+            1 for a cell that counts, 0 for a hole. None: there are no holes.
+
+        Returns
+        -------
+        log_prob : Tensor or ndarray of shape (n_rows,)
+            Of the observed cells of each row, in nats.
+        d_locations : Tensor or ndarray of shape (n_rows, n_locations)
+            Gradients with respect to the locations.
+        d_others : Tensor or ndarray of shape (n_rows, n_others)
+            Gradients with respect to the other outputs.
+        d_own : dict of str to Tensor or ndarray
+            Gradients with respect to the blocks' own weights.
+        """
         parts = [
             family.value_and_gradient(
                 locations[..., of_locations],

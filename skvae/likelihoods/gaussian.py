@@ -88,13 +88,15 @@ class Gaussian(Likelihood):
         return StudentT(self.scale, self.floor)
 
     @property
-    def known_variance(self) -> float | None:  # type: ignore[override]  # by scale
+    def known_variance(self) -> float | None:  # type: ignore[override]  # follows scale
+        """Noise variance of a fixed scale, in squared standardised units; or None."""
         if isinstance(self.scale, str):
             return None
         return self._unit_variance * float(self.scale) ** 2
 
     @property
-    def least_variance(self) -> float:  # type: ignore[override]  # by floor
+    def least_variance(self) -> float:  # type: ignore[override]  # follows floor
+        """Least noise variance to start from, in squared standardised units."""
         # Above the floor by a margin: at the floor itself the gradient vanishes.
         return self._unit_variance * (1.1 * self.floor) ** 2
 
@@ -388,9 +390,9 @@ class LogNormal(Gaussian):
     Parameters
     ----------
     scale : float or {"shared", "feature", "conditional"}, default="conditional"
-        Standard deviation of the logarithm: see `Gaussian`.
+        Standard deviation of the logarithm, without a unit: see `Gaussian`.
     floor : float, default=0.05
-        Lower bound of a learned scale: a twentieth of the value itself.
+        Lower bound of a learned scale, without a unit: a twentieth of the value itself.
 
     Raises
     ------

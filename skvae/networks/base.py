@@ -43,21 +43,63 @@ INPUT_BOUND = 4.0
 
 
 class NetworkFunction(Protocol):
-    """An encoder or a decoder. `Network` says what each of these does."""
+    """An encoder or a decoder. `Network` says what each of these does.
+
+    Attributes
+    ----------
+    shapes : dict of str to tuple
+        Names and shapes of the weights that it needs.
+    can_start_linear : bool
+        Whether there is a `start_linear`.
+
+    Examples
+    --------
+    >>> from skvae.networks import MLP
+    >>> encoder = MLP((16,)).encoder(n_inputs=4, n_locations=2, n_others=2)
+    >>> encoder.shapes["weight_0"], encoder.can_start_linear
+    ((4, 16), True)
+    """
 
     @property
-    def shapes(self) -> Shapes: ...
+    def shapes(self) -> Shapes:
+        """Names and shapes of the weights that it needs."""
 
     @property
-    def can_start_linear(self) -> bool: ...
+    def can_start_linear(self) -> bool:
+        """Whether there is a `start_linear`."""
 
     def start_random(
         self, weights: Mapping[str, Tensor], generator: torch.Generator
-    ) -> None: ...
+    ) -> None:
+        """Write first weights, in place.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+            By the names of `shapes`.
+        generator : torch.Generator
+            The only source of chance.
+        """
 
     def __call__(
         self, weights: Mapping[str, Tensor], x: Tensor
-    ) -> tuple[Tensor, Tensor]: ...
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs for rows, each of which depends on its row and the weights alone.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+            By the names of `shapes`.
+        x : Tensor of shape (n_rows, n_inputs)
+            Rows or codes.
+
+        Returns
+        -------
+        locations : Tensor of shape (n_rows, n_locations)
+            Outputs with the linear path.
+        others : Tensor of shape (n_rows, n_others)
+            The other outputs.
+        """
 
 
 class Network(Settings):
@@ -87,10 +129,26 @@ class Network(Settings):
         dimension of members in front.
 
     Nothing else is asked of it, and nothing of where its outputs go.
+
+    Attributes
+    ----------
+    uses_threads : bool
+        Whether steps are long enough for torch's threads, which then are left as they
+        are; else calls are limited to one thread.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.networks import MLP
+    >>> network = MLP((16,))
+    >>> decoder = network.decoder(n_components=2, n_locations=4, n_others=4)
+    >>> weights = {name: torch.empty(shape) for name, shape in decoder.shapes.items()}
+    >>> decoder.start_random(weights, torch.Generator().manual_seed(0))
+    >>> locations, others = decoder(weights, torch.zeros(5, 2))
+    >>> locations.shape, others.shape
+    (torch.Size([5, 4]), torch.Size([5, 4]))
     """
 
-    #: Whether steps are long enough for torch's threads, which then are left as they
-    #: are; else calls are limited to one thread.
     uses_threads: ClassVar[bool] = False
 
     def encoder(
@@ -105,6 +163,11 @@ class Network(Settings):
             with holes, indicators or looked-up vectors for levels.
         n_locations, n_others : int
             Outputs that the posterior wants: means and, of a Gaussian, log-scales.
+
+        Returns
+        -------
+        encoder : NetworkFunction
+            It holds no weights.
         """
         raise TypeError(f"{type(self).__name__} must define encoder")
 
@@ -119,6 +182,11 @@ class Network(Settings):
             Width of the code.
         n_locations, n_others : int
             Outputs that the likelihood wants: for example means, and raw scales.
+
+        Returns
+        -------
+        decoder : NetworkFunction
+            It holds no weights.
         """
         raise TypeError(f"{type(self).__name__} must define decoder")
 
@@ -150,7 +218,29 @@ def draw_in(x: Tensor) -> Tensor:
 
 
 def plus_product(added: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
-    """``added + x @ matrix``, of one network or of each of several."""
+    """``added + x @ matrix``, of one network or of each of several.
+
+    Parameters
+    ----------
+    added : Tensor of shape (n_outputs,) or (n_rows, n_outputs)
+        Such as biases.
+    x : Tensor of shape (n_rows, n_inputs)
+        What the layer reads.
+    matrix : Tensor of shape (n_inputs, n_outputs)
+        Its weights. Of several networks all three have a dimension of them in front.
+
+    Returns
+    -------
+    sum : Tensor of shape (n_rows, n_outputs)
+        In one pass over memory.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.networks import plus_product
+    >>> plus_product(torch.ones(2), torch.ones(1, 3), torch.ones(3, 2))
+    tensor([[4., 4.]])
+    """
     fused = torch.addmm if x.ndim == 2 else torch.baddbmm
     return fused(added, x, matrix)
 

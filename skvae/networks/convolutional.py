@@ -110,6 +110,18 @@ activation='silu', linear_path=True)
     def encoder(self, n_inputs: int, n_locations: int, n_others: int) -> "ConvEncoder":
         """The map from images to the posterior's outputs.
 
+        Parameters
+        ----------
+        n_inputs : int
+            Numbers that are read of a row: one for each pixel.
+        n_locations, n_others : int
+            Outputs that the posterior wants: means and, of a Gaussian, log-scales.
+
+        Returns
+        -------
+        encoder : NetworkFunction
+            It holds no weights.
+
         Raises
         ------
         ValueError
@@ -130,6 +142,18 @@ activation='silu', linear_path=True)
         self, n_components: int, n_locations: int, n_others: int
     ) -> "ConvDecoder":
         """The map from codes to the likelihood's outputs.
+
+        Parameters
+        ----------
+        n_components : int
+            Width of the code.
+        n_locations, n_others : int
+            Outputs that the likelihood wants: for example means, and raw scales.
+
+        Returns
+        -------
+        decoder : NetworkFunction
+            It holds no weights.
 
         Raises
         ------

@@ -58,14 +58,12 @@ class MLP(Network):
         check_activation(self.activation)
 
     def encoder(self, n_inputs: int, n_locations: int, n_others: int) -> "Perceptron":
-        """The map from rows to the posterior's outputs."""
         sizes = tuple(self.hidden_layer_sizes)
         return self._perceptron(n_inputs, sizes, n_locations, n_others, bounded=True)
 
     def decoder(
         self, n_components: int, n_locations: int, n_others: int
     ) -> "Perceptron":
-        """The map from codes to the likelihood's outputs."""
         sizes = tuple(self.hidden_layer_sizes)[::-1]
         return self._perceptron(
             n_components, sizes, n_locations, n_others, bounded=False
@@ -112,26 +110,53 @@ class Linear(Network):
     """
 
     def encoder(self, n_inputs: int, n_locations: int, n_others: int) -> "Perceptron":
-        """The map from rows to the posterior's outputs."""
         return MLP(()).encoder(n_inputs, n_locations, n_others)
 
     def decoder(
         self, n_components: int, n_locations: int, n_others: int
     ) -> "Perceptron":
-        """The map from codes to the likelihood's outputs."""
         return MLP(()).decoder(n_components, n_locations, n_others)
 
 
 class Perceptron:
     """One multilayer perceptron, with or without a linear path beside it.
 
+    Parameters
+    ----------
+    n_inputs : int
+        Numbers that are read of a row.
+    sizes : tuple of int
+        Widths of the hidden layers.
+    n_locations, n_others : int
+        Outputs with the linear path, and without.
+    activation : callable
+        From a tensor to one of the same shape: one of `ACTIVATIONS`.
+    linear_path : bool
+        Whether there is one.
+    bounded : bool
+        Whether the hidden layers read numbers that are far out as if they were nearer.
+
     Attributes
     ----------
+    depth : int
+        Number of hidden layers.
+    can_start_linear : bool
+        Whether the network can begin as an affine map.
     shapes : dict of str to tuple
         The weights that it needs. Matrices are (n_inputs, n_outputs), and a layer's
         biases follow its matrix: `core.passes` relies on this order.
     widths : tuple of int
         Of what each layer reads, and of the outputs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.networks import Perceptron
+    >>> perceptron = Perceptron(
+    ...     4, (16,), 2, 2, activation=torch.relu, linear_path=True, bounded=False
+    ... )
+    >>> perceptron.shapes["linear_path"]
+    (4, 2)
     """
 
     def __init__(
@@ -165,15 +190,24 @@ class Perceptron:
     def __call__(
         self, weights: Mapping[str, Tensor], x: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Outputs for rows x of shape (n_rows, n_inputs).
+        """Outputs for rows.
 
         Several perceptrons run at once where weights and rows have a further dimension,
         one entry a member of an ensemble, in front.
 
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+            By the names of `shapes`.
+        x : Tensor of shape (n_rows, n_inputs)
+            Rows or codes.
+
         Returns
         -------
         locations : Tensor of shape (n_rows, n_locations)
+            Outputs with the linear path.
         others : Tensor of shape (n_rows, n_others)
+            The other outputs.
         """
         hidden = self.bounded_input(x)
         for layer in range(self.depth):
@@ -181,18 +215,61 @@ class Perceptron:
         return self.outputs(weights, hidden, x)
 
     def bounded_input(self, x: Tensor) -> Tensor:
-        """What the first hidden layer reads."""
+        """What the first hidden layer reads.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_rows, n_inputs)
+            Rows or codes.
+
+        Returns
+        -------
+        x : Tensor of shape (n_rows, n_inputs)
+            The same, drawn in where the perceptron is bounded.
+        """
         return draw_in(x) if self.bounded else x
 
     def affine(self, weights: Mapping[str, Tensor], layer: int, x: Tensor) -> Tensor:
-        """A layer before its activation."""
+        """A layer before its activation.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+            By the names of `shapes`.
+        layer : int
+            Which one, from 0.
+        x : Tensor of shape (n_rows, n_read)
+            What it reads.
+
+        Returns
+        -------
+        outputs : Tensor of shape (n_rows, n_given)
+            What it gives.
+        """
         bias, matrix = weights[f"bias_{layer}"], weights[f"weight_{layer}"]
         return plus_product(bias if x.ndim == 2 else bias.unsqueeze(1), x, matrix)
 
     def outputs(
         self, weights: Mapping[str, Tensor], hidden: Tensor, x: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Locations and others, from the last hidden layer and the linear path."""
+        """Locations and others, from the last hidden layer and the linear path.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+            By the names of `shapes`.
+        hidden : Tensor of shape (n_rows, n_read)
+            The last hidden layer, after its activation.
+        x : Tensor of shape (n_rows, n_inputs)
+            Rows or codes.
+
+        Returns
+        -------
+        locations : Tensor of shape (n_rows, n_locations)
+            Outputs with the linear path.
+        others : Tensor of shape (n_rows, n_others)
+            The other outputs.
+        """
         outputs = self.affine(weights, self.depth, hidden)
         locations = outputs[..., : self.n_locations]
         if "linear_path" in weights:
@@ -202,7 +279,15 @@ class Perceptron:
     def start_random(
         self, weights: Mapping[str, Tensor], generator: torch.Generator
     ) -> None:
-        """Glorot-uniform matrices and zero biases, in place."""
+        """Write Glorot-uniform matrices and zero biases, in place.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+            By the names of `shapes`.
+        generator : torch.Generator
+            The only source of chance.
+        """
         start_glorot(weights, generator)
 
     def start_linear(
@@ -217,6 +302,19 @@ class Perceptron:
 
         The hidden layers are random and their last matrix is zero, so that they
         leave the affine map untouched until training calls for them.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+            By the names of `shapes`.
+        generator : torch.Generator
+            The only source of chance.
+        matrix : Tensor of shape (n_inputs, n_locations)
+            Slopes of the locations.
+        locations : Tensor of shape (n_locations,)
+            Locations at x = 0.
+        others : Tensor of shape (n_others,)
+            Other outputs.
         """
         self.start_random(weights, generator)
         last = weights[f"weight_{self.depth}"]

@@ -117,6 +117,18 @@ class Modules(Network):
     ) -> "ModuleFunction":
         """The map from rows to the posterior's outputs.
 
+        Parameters
+        ----------
+        n_inputs : int
+            Numbers that are read of a row.
+        n_locations, n_others : int
+            Outputs that the posterior wants: means and, of a Gaussian, log-scales.
+
+        Returns
+        -------
+        encoder : NetworkFunction
+            It holds no weights.
+
         Raises
         ------
         ValueError
@@ -130,6 +142,18 @@ class Modules(Network):
         self, n_components: int, n_locations: int, n_others: int
     ) -> "ModuleFunction":
         """The map from codes to the likelihood's outputs.
+
+        Parameters
+        ----------
+        n_components : int
+            Width of the code.
+        n_locations, n_others : int
+            Outputs that the likelihood wants: for example means, and raw scales.
+
+        Returns
+        -------
+        decoder : NetworkFunction
+            It holds no weights.
 
         Raises
         ------

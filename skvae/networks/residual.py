@@ -63,11 +63,9 @@ class Residual(Network):
         check_activation(self.activation)
 
     def encoder(self, n_inputs: int, n_locations: int, n_others: int) -> Perceptron:
-        """The map from rows to the posterior's outputs."""
         return self._blocks(n_inputs, n_locations, n_others, bounded=True)
 
     def decoder(self, n_components: int, n_locations: int, n_others: int) -> Perceptron:
-        """The map from codes to the likelihood's outputs."""
         return self._blocks(n_components, n_locations, n_others, bounded=False)
 
     def _blocks(

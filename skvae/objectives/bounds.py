@@ -22,27 +22,63 @@ class Objective(Settings):
     """Base of the objectives.
 
     Called with `Terms` and the weight beta of the divergence, an objective gives the
-    loss of a batch: a tensor without dimensions, in nats per row.
+    loss of a batch: a tensor without dimensions, in nats per row. Its property
+    ``bound`` is the objective by which held-out rows are judged.
+
+    Attributes
+    ----------
+    n_encoder_steps : int
+        How often, at most, the encoder learns for each time that the decoder does.
+
+    Examples
+    --------
+    >>> from skvae.objectives import IWAE
+    >>> objective = IWAE(n_samples=5)
+    >>> objective.n_draws(n_mc_samples=1), objective.warm_up(0.2)
+    (5, (1, 0.2))
     """
 
     if TYPE_CHECKING:  # for each family to say
 
         def __call__(self, terms: Terms, beta: float) -> Tensor: ...
 
-    #: The bound by which held-out rows are judged.
     @property
     def bound(self) -> "Objective":
+        """The bound by which held-out rows are judged."""
         return ELBO()
 
-    #: How often, at most, the encoder learns for each time that the decoder does.
     n_encoder_steps = 1
 
     def n_draws(self, n_mc_samples: int) -> int:
-        """Codes drawn per row and step, where the estimator asks for some number."""
+        """Codes drawn per row and step, where the estimator asks for some number.
+
+        Parameters
+        ----------
+        n_mc_samples : int
+            What the estimator asks for.
+
+        Returns
+        -------
+        n_draws : int
+            What the objective needs.
+        """
         return n_mc_samples
 
     def warm_up(self, kl_warmup: float) -> tuple[int, float]:
-        """Cycles of training, and the share of each over which beta rises from 0."""
+        """Cycles of training, and the share of each over which beta rises from 0.
+
+        Parameters
+        ----------
+        kl_warmup : float
+            What the estimator asks for: a share of the planned steps.
+
+        Returns
+        -------
+        n_cycles : int
+            Of equal length.
+        share : float
+            Between 0 and 1.
+        """
         return 1, kl_warmup
 
 
@@ -94,6 +130,20 @@ class ELBO(Objective):
             )
 
     def __call__(self, terms: Terms, beta: float) -> Tensor:
+        """The loss of a batch: minus the evidence lower bound.
+
+        Parameters
+        ----------
+        terms : Terms
+            What the model knows of the batch.
+        beta : float
+            Weight of the divergence.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            To be minimised, in nats per row.
+        """
         if self.divergence == "closed":
             kl = terms.kl
         elif self.divergence == "monte_carlo":
@@ -146,12 +196,27 @@ class IWAE(Objective):
 
     @property
     def bound(self) -> "IWAE":
+        """The bound by which held-out rows are judged: with as many draws."""
         return IWAE(self.n_samples)
 
     def n_draws(self, n_mc_samples: int) -> int:
         return self.n_samples
 
     def __call__(self, terms: Terms, beta: float) -> Tensor:
+        """The loss of a batch: minus the importance-weighted bound.
+
+        Parameters
+        ----------
+        terms : Terms
+            What the model knows of the batch.
+        beta : float
+            Weight of the divergence.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            To be minimised, in nats per row.
+        """
         if self.doubly_reparameterized and terms.z.requires_grad:
             return self._by_path(terms, beta)
         log_w = terms.log_likelihood + beta * terms.log_ratio

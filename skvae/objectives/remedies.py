@@ -51,6 +51,20 @@ class FreeBits(Objective):
         check_not_negative(self, "nats")
 
     def __call__(self, terms: Terms, beta: float) -> Tensor:
+        """The loss of a batch: minus the bound with its first nats free.
+
+        Parameters
+        ----------
+        terms : Terms
+            What the model knows of the batch.
+        beta : float
+            Weight of the divergence.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            To be minimised, in nats per row.
+        """
         kl = terms.kl_per_component.mean(-2).clamp_min(self.nats).sum(-1).mean()
         return beta * kl - terms.expected(terms.log_likelihood).mean()
 

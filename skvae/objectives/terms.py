@@ -18,13 +18,38 @@ class Terms:
     Parameters
     ----------
     log_likelihood : Tensor of shape (n_draws, n_rows)
-        log p(x|z) of the observed cells.
+        The log-likelihood log p(x|z) of the observed cells, in nats.
     posterior : Codes
-        q(z|x).
+        The posterior q(z|x) of each row.
     prior : Prior
-        p(z).
+        The prior p(z).
     z : Tensor of shape (n_draws, n_rows, n_components)
         Draws from the posterior, or all the values that there are.
+
+    Attributes
+    ----------
+    log_prior : Tensor of shape (n_draws, n_rows)
+        Log-density log p(z) of each draw, in nats.
+    log_ratio : Tensor of shape (n_draws, n_rows)
+        The difference log p(z) - log q(z|x) of each draw, in nats.
+    log_ratio_by_path : Tensor of shape (n_draws, n_rows)
+        The same, in nats, with gradients of the encoder through the draws alone.
+    kl_per_component : Tensor of shape (n_rows, n_components) or (n_rows, 1)
+        KL(q(z|x) || p(z)) of each component, in nats; of all together where it has no
+        closed form, or components depend on each other.
+    kl : Tensor of shape (n_rows,)
+        The same, in nats, summed over components.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae import posteriors, priors
+    >>> from skvae.objectives import ELBO, Terms
+    >>> zeros = torch.zeros(5, 2)  # q(z|x) is the prior
+    >>> codes = posteriors.Gaussian()(zeros, zeros)
+    >>> log_likelihood, z = torch.full((1, 5), -3.0), torch.zeros(1, 5, 2)
+    >>> ELBO()(Terms(log_likelihood, codes, priors.Gaussian(), z), beta=1.0)
+    tensor(3.)
     """
 
     def __init__(
@@ -35,7 +60,18 @@ class Terms:
         self._log_shares = posterior.log_shares()
 
     def expected(self, values: Tensor) -> Tensor:
-        """Mean under the posterior, (n_rows, ...), of values of each draw."""
+        """Mean under the posterior of values of each draw.
+
+        Parameters
+        ----------
+        values : Tensor of shape (n_draws, n_rows, ...)
+            One for each draw of each row.
+
+        Returns
+        -------
+        mean : Tensor of shape (n_rows, ...)
+            Over draws.
+        """
         if self._log_shares is None:
             return values.mean(0)
         shares = self._log_shares.exp()
@@ -44,19 +80,30 @@ class Terms:
         ).sum(0)
 
     def log_mean_exp(self, log_values: Tensor) -> Tensor:
-        """Logarithm of the mean of exp under the posterior, (n_rows,)."""
+        """Logarithm of the mean of exp under the posterior.
+
+        Parameters
+        ----------
+        log_values : Tensor of shape (n_draws, n_rows)
+            Such as logarithms of importance weights, in nats.
+
+        Returns
+        -------
+        log_mean : Tensor of shape (n_rows,)
+            Over draws.
+        """
         if self._log_shares is None:
             return torch.logsumexp(log_values, 0) - math.log(len(log_values))
         return torch.logsumexp(log_values + self._log_shares, 0)
 
     @cached_property
     def log_prior(self) -> Tensor:
-        """log p(z) of each draw, (n_draws, n_rows)."""
+        """Log-density log p(z) of each draw, (n_draws, n_rows)."""
         return self.prior.log_prob(self.z)
 
     @cached_property
     def log_ratio(self) -> Tensor:
-        """log p(z) - log q(z|x) of each draw, (n_draws, n_rows)."""
+        """The difference log p(z) - log q(z|x) of each draw, (n_draws, n_rows)."""
         return self.log_prior - self.posterior.log_prob(self.z)
 
     @cached_property

@@ -53,6 +53,25 @@ class TotalCorrelation(Objective):
         check_not_negative(self, "weight")
 
     def __call__(self, terms: Terms, beta: float) -> Tensor:
+        """The loss of a batch, dependence between components included.
+
+        Parameters
+        ----------
+        terms : Terms
+            What the model knows of the batch.
+        beta : float
+            Weight of the divergence.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            To be minimised, in nats per row.
+
+        Raises
+        ------
+        ValueError
+            If the posterior's components are not independent and normal.
+        """
         kl = terms.kl.mean() + (self.weight - 1) * total_correlation(terms)
         return beta * kl - terms.expected(terms.log_likelihood).mean()
 
@@ -137,6 +156,25 @@ class MMD(Objective):
             )
 
     def __call__(self, terms: Terms, beta: float) -> Tensor:
+        """The loss of a batch: errors and discrepancy.
+
+        Parameters
+        ----------
+        terms : Terms
+            What the model knows of the batch.
+        beta : float
+            Weight of the divergence.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            To be minimised, in nats per row.
+
+        Raises
+        ------
+        ValueError
+            If the prior is not the standard normal.
+        """
         if not isinstance(terms.prior, priors.Gaussian):
             raise ValueError(
                 "MMD needs codes that are any numbers and a standard normal prior: set "

@@ -101,29 +101,74 @@ class Codes:
 class Posterior(Settings):
     """Base of the posteriors: the contract, and what most of them share.
 
-    Called with the encoder's outputs, a posterior gives the `Codes` of each row.
+    Called with the encoder's outputs, a posterior gives the `Codes` of each row. A
+    family is a frozen dataclass that defines ``__call__``, and whatever else differs
+    from here.
+
+    Attributes
+    ----------
+    support : str
+        Where codes lie: "real", "positive", "above 1", "unit interval", "simplex" or
+        "classes".
+    prior : str
+        Name of the prior that goes with the support.
+    is_discrete : bool
+        Whether the codes take finitely many values, which are gone through.
+    has_edges : bool
+        Whether codes of one row may be impossible under the posterior of another.
+    is_skewed : bool
+        Whether a component and its negative are different things to the family.
+    can_start_linear : bool
+        Whether the network may begin at the posterior of a linear-Gaussian model.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.posteriors import Gaussian
+    >>> family, generator = Gaussian(), torch.Generator().manual_seed(0)
+    >>> family.n_outputs(2)
+    (2, 2)
+    >>> codes = family(torch.zeros(5, 2), torch.zeros(5, 2))
+    >>> z = codes.rsample(family.noise((3, 5, 2), generator))
+    >>> codes.log_prob(z).shape
+    torch.Size([3, 5])
     """
 
-    #: Where codes lie: "real", "positive", "above 1", "unit interval", "simplex" or
-    #: "classes".
     support: ClassVar[str] = "real"
-    #: Name of the prior that goes with the support.
     prior: ClassVar[str] = "standard"
-    #: Whether the codes take finitely many values, which are gone through.
     is_discrete: ClassVar[bool] = False
-    #: Whether codes of one row may be impossible under the posterior of another.
     has_edges: ClassVar[bool] = False
-    #: Whether a component and its negative are different things to the family.
     is_skewed: ClassVar[bool] = False
-    #: Whether the network may begin at the posterior of a linear-Gaussian model.
     can_start_linear: ClassVar[bool] = False
 
     def n_outputs(self, n_components: int) -> tuple[int, int]:
-        """Number of (locations, others) that the encoder must give."""
+        """Number of outputs that the encoder must give.
+
+        Parameters
+        ----------
+        n_components : int
+            Width of the code.
+
+        Returns
+        -------
+        n_locations, n_others : int
+            Outputs with the linear path, and without.
+        """
         return n_components, n_components
 
     def n_noise(self, n_components: int) -> int:
-        """Width of the noise that a draw is made of."""
+        """Width of the noise that a draw is made of.
+
+        Parameters
+        ----------
+        n_components : int
+            Width of the code.
+
+        Returns
+        -------
+        n_noise : int
+            Numbers a draw.
+        """
         return n_components
 
     def linear_start(
@@ -134,18 +179,37 @@ class Posterior(Settings):
         Parameters
         ----------
         loadings : Tensor of shape (n_components, n_inputs)
+            Rows of the factor loading matrix.
         noise_variance : Tensor of shape (n_inputs,)
+            Variances that the loadings leave unexplained.
 
         Returns
         -------
         matrix : Tensor of shape (n_inputs, n_locations)
+            Slopes of the locations in the inputs.
         locations : Tensor of shape (n_locations,)
+            Locations where the centred inputs are 0.
         others : Tensor of shape (n_others,)
+            Other outputs, the same for every row.
         """
         raise TypeError(f"{type(self).__name__} has no linear start")
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Noise for training draws, float32, on the generator's device."""
+        """Noise for training draws, at random.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (n_draws, ..., n_noise).
+        generator : torch.Generator
+            The only source of chance.
+
+        Returns
+        -------
+        noise : Tensor of shape (n_draws, ..., n_noise)
+            Of dtype float32, on the generator's device. A discrete family gives each of
+            its values once, whatever n_draws is.
+        """
         uniforms = torch.rand(
             shape, generator=generator, dtype=torch.float64, device=generator.device
         )
@@ -153,11 +217,36 @@ class Posterior(Settings):
         return self.carry(uniforms * (1 - 2**-30) + 2**-31).float()
 
     def carry(self, uniforms: Tensor) -> Tensor:
-        """Noise for scoring: the uniforms carried by the inverse CDF."""
+        """Noise for scoring: the uniforms carried by the inverse CDF.
+
+        Parameters
+        ----------
+        uniforms : Tensor of shape (n_draws, n_noise)
+            Above 0 and below 1.
+
+        Returns
+        -------
+        noise : Tensor of shape (n_draws, n_noise)
+            As `noise` has it, of the dtype of the uniforms; of a discrete family each
+            of its values once.
+        """
         return torch.special.ndtri(uniforms)
 
     def sample(self, codes: Codes, generator: torch.Generator) -> Tensor:
-        """A code of each row, (n_rows, n_components), in float64."""
+        """A code of each row, at random.
+
+        Parameters
+        ----------
+        codes : Codes
+            Of the rows.
+        generator : torch.Generator
+            The only source of chance.
+
+        Returns
+        -------
+        z : Tensor of shape (n_rows, n_components)
+            Of dtype float64.
+        """
         n_rows, n_components = codes.mean.shape
         noise = self.noise((n_rows, self.n_noise(n_components)), generator)
         return codes.rsample(noise.double()).double()
@@ -166,6 +255,18 @@ class Posterior(Settings):
         """The codes of one row at the family's standard member, such as Exponential(1).
 
         It is the prior that goes with the family where that has no other.
+
+        Parameters
+        ----------
+        n_components : int
+            Width of the code.
+        like : Tensor of shape (...)
+            Gives the dtype and the device.
+
+        Returns
+        -------
+        codes : Codes
+            Of one row.
         """
         zeros = (like.new_zeros((1, n)) for n in self.n_outputs(n_components))
         return self(*zeros)
@@ -175,23 +276,81 @@ class Posterior(Settings):
 
         Where the family does not have its prior, a member that leaves nothing of it
         out.
+
+        Parameters
+        ----------
+        n_components : int
+            Width of the code.
+        like : Tensor of shape (...)
+            Gives the dtype and the device.
+
+        Returns
+        -------
+        codes : Codes
+            Of one row.
         """
         return self.unit(n_components, like)
 
     def features(self, z: Tensor) -> Tensor:
-        """What the decoder reads of codes: something with finite moments."""
+        """What the decoder reads of codes: something with finite moments.
+
+        Parameters
+        ----------
+        z : Tensor of shape (..., n_components)
+            Codes.
+
+        Returns
+        -------
+        features : Tensor of shape (..., n_components)
+            By default the codes themselves.
+        """
         return z
 
     def mixture(self, codes: Codes) -> priors.Prior:
-        """The distribution of the code of a row taken at random, as a prior."""
+        """The distribution of the code of a row taken at random, as a prior.
+
+        Parameters
+        ----------
+        codes : Codes
+            Of the rows.
+
+        Returns
+        -------
+        prior : Prior
+            Their posteriors, mixed.
+        """
         return priors.MixtureOfCodes(codes, self)
 
     def contains(self, Z: np.ndarray) -> np.ndarray:
-        """Mask of the codes that lie in the support, of an array's entries."""
+        """Mask of the codes that lie in the support, entry by entry.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n_samples, n_components)
+            Numbers that may be codes.
+
+        Returns
+        -------
+        mask : ndarray of shape (n_samples, n_components)
+            Whether they are.
+        """
         return Z == Z
 
     def __call__(self, locations: Tensor, others: Tensor) -> Codes:
-        """The codes of each row, from outputs of shape (n_rows, .)."""
+        """The codes of each row.
+
+        Parameters
+        ----------
+        locations : Tensor of shape (n_rows, n_locations)
+            Encoder outputs with the linear path.
+        others : Tensor of shape (n_rows, n_others)
+            The other encoder outputs.
+
+        Returns
+        -------
+        codes : Codes
+            Distributions over z.
+        """
         raise TypeError(f"{type(self).__name__} must define __call__")
 
 
@@ -200,11 +359,17 @@ class Positive(Posterior):
 
     They are standardised by their moments under the family's standard member, so that
     networks find them as they find normal codes.
+
+    Attributes
+    ----------
+    log_mean : float
+        Mean of the logarithm of a code of the standard member.
+    log_deviation : float
+        Standard deviation of that logarithm.
     """
 
     is_skewed: ClassVar[bool] = True
     support: ClassVar[str] = "positive"
-    #: Mean and standard deviation of the logarithm of a code of the standard member.
     log_mean: ClassVar[float] = -EULER
     log_deviation: ClassVar[float] = math.pi / math.sqrt(6)
 

@@ -46,7 +46,18 @@ class Gaussian(Posterior):
         return matrix, locations, self.raw(scale)
 
     def raw(self, scale: Tensor) -> Tensor:
-        """The others at which components have these scales."""
+        """The others at which components have these scales.
+
+        Parameters
+        ----------
+        scale : Tensor of shape (..., n_components)
+            Standard deviations, in units of the code.
+
+        Returns
+        -------
+        others : Tensor of shape (..., n_components)
+            Encoder outputs.
+        """
         return LOG_SCALE_BOUND * torch.atanh(scale.log() / LOG_SCALE_BOUND)
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -55,7 +66,24 @@ class Gaussian(Posterior):
         )
 
     def unpack(self, locations: Array, others: Array) -> tuple[Array, Array, Array]:
-        """Means, squashed others in (-1, 1), and the log-scales that they make."""
+        """Means and log-scales of components, from the encoder's outputs.
+
+        Parameters
+        ----------
+        locations : Tensor or ndarray of shape (..., n_components)
+            Encoder outputs with the linear path.
+        others : Tensor or ndarray of shape (..., n_components)
+            The other encoder outputs.
+
+        Returns
+        -------
+        mean : Tensor or ndarray of shape (..., n_components)
+            The locations themselves.
+        squashed : Tensor or ndarray of shape (..., n_components)
+            The others, between -1 and 1.
+        log_scale : Tensor or ndarray of shape (..., n_components)
+            Logarithms of standard deviations, which these make.
+        """
         squashed = tanh(others / LOG_SCALE_BOUND)
         return locations, squashed, LOG_SCALE_BOUND * squashed
 

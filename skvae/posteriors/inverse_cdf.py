@@ -81,6 +81,13 @@ class Weibull(_FromExponential):
 class Exponential(_FromExponential):
     """Exponential posterior with independent components; the prior has mean 1.
 
+    Attributes
+    ----------
+    log_shape : float
+        Logarithm of its shape as a Weibull distribution.
+    log_scale : float
+        Logarithm of its scale as one, at an encoder that gives zero.
+
     References
     ----------
     D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
@@ -94,7 +101,6 @@ class Exponential(_FromExponential):
     """
 
     can_start_linear: ClassVar[bool] = True
-    #: As a Weibull distribution, at an encoder that gives zero.
     log_shape: ClassVar[float] = 0.0
     log_scale: ClassVar[float] = 0.0
 

@@ -29,15 +29,25 @@ __all__ = ["Cauchy", "Gumbel", "Laplace", "Logistic", "StudentT", "Uniform"]
 
 
 class _LocationScale(Posterior):
-    """What the families share; they say what their standard member is."""
+    """What the families share; they say what their standard member is.
+
+    Attributes
+    ----------
+    mean : float
+        Mean of the standard member.
+    variance : float
+        Variance of the standard member.
+    entropy : float
+        Differential entropy of the standard member, in nats.
+    widest : float
+        Scale at which the family leaves out nothing of its standard normal prior.
+    """
 
     prior: ClassVar[str] = "gaussian"
     can_start_linear: ClassVar[bool] = True
-    #: Mean, variance and differential entropy (nats) of the standard member.
     mean: ClassVar[float] = 0.0
     variance: ClassVar[float]
     entropy: ClassVar[float]
-    #: Scale at which the family leaves out nothing of its standard normal prior.
     widest: ClassVar[float] = 1.0
 
     def standard(self, n_components: int, like: Tensor) -> Codes:
@@ -52,7 +62,18 @@ class _LocationScale(Posterior):
         return matrix, locations - self.mean * scale, unbounded(scale.log())
 
     def log_density(self, noise: Tensor) -> Tensor:
-        """Log-density of the standard member."""
+        """Log-density of the standard member.
+
+        Parameters
+        ----------
+        noise : Tensor of shape (..., n_components)
+            Where.
+
+        Returns
+        -------
+        log_density : Tensor of shape (..., n_components)
+            Of each component, in nats.
+        """
         raise NotImplementedError
 
     def __call__(self, locations: Tensor, others: Tensor) -> Codes:
@@ -175,11 +196,13 @@ class StudentT(_LocationScale):
             raise ValueError(f"df of StudentT must be a float above 2, got {self.df!r}")
 
     @property
-    def variance(self) -> float:  # type: ignore[override]  # by df
+    def variance(self) -> float:  # type: ignore[override]  # follows df
+        """Variance of the standard member."""
         return self.df / (self.df - 2)
 
     @property
-    def entropy(self) -> float:  # type: ignore[override]  # by df
+    def entropy(self) -> float:  # type: ignore[override]  # follows df
+        """Differential entropy of the standard member, in nats."""
         half = (self.df + 1) / 2
         digammas = special.digamma(half) - special.digamma(self.df / 2)
         return float(half * digammas - self._log_constant)

@@ -29,14 +29,40 @@ class Gaussian(Prior):
     """
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density, summed over components: (..., n_components) to (...)."""
+        """Log-density of codes.
+
+        Parameters
+        ----------
+        z : Tensor of shape (..., n_components)
+            Codes.
+
+        Returns
+        -------
+        log_prob : Tensor of shape (...)
+            In nats, summed over components.
+        """
         normalizer = 0.5 * math.log(2 * math.pi) * z.shape[-1]
         return -0.5 * z.square().sum(-1) - normalizer
 
     def sample(
         self, n_samples: int, n_components: int, generator: torch.Generator
     ) -> Tensor:
-        """Draws of shape (n_samples, n_components), in float64."""
+        """Draws at random.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        n_components : int
+            Width of the code.
+        generator : torch.Generator
+            The only source of chance.
+
+        Returns
+        -------
+        z : Tensor of shape (n_samples, n_components)
+            Codes, of dtype float64, on the generator's device.
+        """
         return torch.randn(
             (n_samples, n_components),
             generator=generator,
@@ -110,13 +136,39 @@ class Categorical(Prior):
     support: ClassVar[str | None] = "classes"
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-probability of indicators: (..., n_components) to (...)."""
+        """Log-probability of indicators.
+
+        Parameters
+        ----------
+        z : Tensor of shape (..., n_components)
+            Indicators of classes.
+
+        Returns
+        -------
+        log_prob : Tensor of shape (...)
+            In nats.
+        """
         return torch.full_like(z[..., 0], -math.log(z.shape[-1]))
 
     def sample(
         self, n_samples: int, n_components: int, generator: torch.Generator
     ) -> Tensor:
-        """Indicators of shape (n_samples, n_components), in float64."""
+        """Indicators of classes at random.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        n_components : int
+            Width of the code.
+        generator : torch.Generator
+            The only source of chance.
+
+        Returns
+        -------
+        z : Tensor of shape (n_samples, n_components)
+            Indicators, of dtype float64, on the generator's device.
+        """
         device = generator.device
         classes = torch.randint(
             n_components, (n_samples,), generator=generator, device=device

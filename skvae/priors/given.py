@@ -40,17 +40,42 @@ class Distribution(Prior):
     distribution: torch.distributions.Distribution
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density, summed over components: (..., n_components) to (...)."""
+        """Log-density of codes.
+
+        Parameters
+        ----------
+        z : Tensor of shape (..., n_components)
+            Codes.
+
+        Returns
+        -------
+        log_prob : Tensor of shape (...)
+            In nats, summed over components.
+        """
         log_prob = _like(self.distribution, z).log_prob(z)
         return log_prob if self.distribution.event_shape else log_prob.sum(-1)
 
     def sample(
         self, n_samples: int, n_components: int, generator: torch.Generator
     ) -> Tensor:
-        """Draws of shape (n_samples, n_components), in float64.
+        """Draws at random.
 
         Torch's distributions know no private generator: the global one is seeded for
         the length of the draw, and put back.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        n_components : int
+            Width of the code.
+        generator : torch.Generator
+            The only source of chance.
+
+        Returns
+        -------
+        z : Tensor of shape (n_samples, n_components)
+            Codes, of dtype float64, on the generator's device.
         """
         double = torch.zeros((), dtype=torch.float64, device="cpu")
         distribution = _like(self.distribution, double)
@@ -64,6 +89,13 @@ class Distribution(Prior):
 
     def check(self, posterior: Posterior, n_components: int) -> None:
         """Refuse a distribution that is not one of the posterior's codes.
+
+        Parameters
+        ----------
+        posterior : Posterior
+            The family of the model's codes.
+        n_components : int
+            Width of the code.
 
         Raises
         ------
@@ -148,13 +180,29 @@ def _like(value: Any, like: Tensor) -> Any:
 
 
 def closed_kl(q: torch.distributions.Distribution, prior: Prior) -> Tensor | None:
-    """KL(q || p) where torch knows it, (n_rows, n_components or 1); otherwise None.
+    """KL(q || p) where torch knows it in closed form.
 
     Parameters
     ----------
     q : torch.distributions.Distribution
         Of batch shape (n_rows, n_components), or (n_rows,) with events.
     prior : Prior
+        The distribution p; only `Distribution` may be known.
+
+    Returns
+    -------
+    kl : Tensor of shape (n_rows, n_components) or (n_rows, 1), or None
+        In nats: of each component, or of all together where they depend on each other.
+        None where torch has no closed form.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.priors import Distribution, closed_kl
+    >>> q = torch.distributions.Normal(torch.ones(5, 2), 1.0)
+    >>> prior = Distribution(torch.distributions.Normal(0.0, 1.0))
+    >>> closed_kl(q, prior)[0]
+    tensor([0.5000, 0.5000])
     """
     if not isinstance(prior, Distribution):
         return None

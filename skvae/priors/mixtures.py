@@ -25,9 +25,27 @@ class MixtureOfNormals(Prior):
 
     Parameters
     ----------
-    mean, log_scale : Tensor of shape (n_members, n_components)
+    mean : Tensor of shape (n_members, n_components)
+        Means of the members.
+    log_scale : Tensor of shape (n_members, n_components)
+        Logarithms of their standard deviations.
     log_weights : Tensor of shape (n_members,) or None, default=None
-        None is equal weights.
+        Logarithms of shares that sum to 1. None is equal shares.
+
+    Attributes
+    ----------
+    factors : Tensor of shape (2 * n_components, n_members)
+        What squares and values of a code are multiplied with.
+    offset : Tensor of shape (n_members,)
+        What is added to these products: weighted log-densities, in nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.priors import MixtureOfNormals
+    >>> prior = MixtureOfNormals(torch.tensor([[-3.0], [3.0]]), torch.zeros(2, 1))
+    >>> prior.log_prob(torch.tensor([[3.0]]))  # of half a standard normal
+    tensor([-1.6121])
     """
 
     def __init__(
@@ -47,7 +65,18 @@ class MixtureOfNormals(Prior):
         self.offset = distance + self._log_weights - constant
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density, summed over components: (..., n_components) to (...)."""
+        """Log-density of codes.
+
+        Parameters
+        ----------
+        z : Tensor of shape (..., n_components)
+            Codes.
+
+        Returns
+        -------
+        log_prob : Tensor of shape (...)
+            In nats, summed over components.
+        """
         z, dtype = z.double(), z.dtype
         rows = torch.cat([z.square(), z], -1).view(-1, len(self.factors))
         parts = [
@@ -59,7 +88,22 @@ class MixtureOfNormals(Prior):
     def sample(
         self, n_samples: int, n_components: int, generator: torch.Generator
     ) -> Tensor:
-        """Draws of shape (n_samples, n_components), in float64."""
+        """Draws at random.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        n_components : int
+            Width of the code.
+        generator : torch.Generator
+            The only source of chance.
+
+        Returns
+        -------
+        z : Tensor of shape (n_samples, n_components)
+            Codes, of dtype float64, on the generator's device.
+        """
         member = _members(self._log_weights, n_samples, generator)
         noise = Gaussian().sample(n_samples, n_components, generator)
         return self._mean[member] + self._scale[member] * noise
@@ -71,13 +115,33 @@ class OfMembers(Prior):
     Parameters
     ----------
     priors : list of Prior
+        One for each member.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.priors import Gaussian, OfMembers
+    >>> prior = OfMembers([Gaussian(), Gaussian()])
+    >>> prior.log_prob(torch.zeros(3, 2, 5, 1)).shape
+    torch.Size([3, 2, 5])
     """
 
     def __init__(self, priors: list[Prior]) -> None:
         self._priors = priors
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density of codes (n_draws, n_members, n_rows, n_components)."""
+        """Log-density of codes, each under the prior of its member.
+
+        Parameters
+        ----------
+        z : Tensor of shape (n_draws, n_members, n_rows, n_components)
+            Codes.
+
+        Returns
+        -------
+        log_prob : Tensor of shape (n_draws, n_members, n_rows)
+            In nats, summed over components.
+        """
         parts = [prior.log_prob(z[:, e]) for e, prior in enumerate(self._priors)]
         return torch.stack(parts, 1)
 
@@ -91,6 +155,16 @@ class MixtureOfCodes(Prior):
         Of n_members rows.
     posterior : Posterior
         Their family.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.posteriors import Laplace
+    >>> from skvae.priors import MixtureOfCodes
+    >>> codes = Laplace()(torch.zeros(5, 2), torch.zeros(5, 2))
+    >>> prior = MixtureOfCodes(codes, Laplace())
+    >>> prior.log_prob(torch.zeros(1, 2))
+    tensor([-1.3863])
     """
 
     def __init__(self, codes: Codes, posterior: Posterior) -> None:
@@ -98,7 +172,18 @@ class MixtureOfCodes(Prior):
         self._n_members = len(codes.mean)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density, summed over components: (..., n_components) to (...)."""
+        """Log-density of codes.
+
+        Parameters
+        ----------
+        z : Tensor of shape (..., n_components)
+            Codes.
+
+        Returns
+        -------
+        log_prob : Tensor of shape (...)
+            In nats, summed over components.
+        """
         rows = z.reshape(-1, 1, z.shape[-1])
         n_at_once = max(1, _ENTRIES_AT_ONCE // (self._n_members * z.shape[-1]))
         parts = [
@@ -109,7 +194,22 @@ class MixtureOfCodes(Prior):
     def sample(
         self, n_samples: int, n_components: int, generator: torch.Generator
     ) -> Tensor:
-        """Draws of shape (n_samples, n_components), in float64."""
+        """Draws at random.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        n_components : int
+            Width of the code.
+        generator : torch.Generator
+            The only source of chance.
+
+        Returns
+        -------
+        z : Tensor of shape (n_samples, n_components)
+            Codes, of dtype float64, on the generator's device.
+        """
         equal = torch.zeros(self._n_members, dtype=torch.float64)
         member = _members(equal.to(generator.device), n_samples, generator)
         rows = self._codes.mapped(lambda part: part[member])
