@@ -5,10 +5,10 @@ from onnx import TensorProto, helper
 from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import (
     DoubleTensorType,
+    FloatTensorType,
     Int64TensorType,
-    guess_numpy_type,
-    guess_tensor_type,
 )
+from sklearn.utils.validation import check_is_fitted
 
 from skvae import AETransformer, VAEOutlierDetector, VAETransformer
 from skvae.onnx.graph import OPSET, Graph
@@ -34,18 +34,24 @@ def register():
 
 def _parse(scope, model, inputs, custom_parsers=None):
     """Declare the outputs, named as those of scikit-learn's estimators are."""
+    check_is_fitted(model)
     operator = scope.declare_local_operator(f"Skvae{type(model).__name__}", model)
     operator.inputs = inputs
-    numbers = guess_tensor_type(inputs[0].type)
+    numbers = DoubleTensorType if _is_double(inputs) else FloatTensorType
     if isinstance(model, VAEOutlierDetector):
-        kinds = {"label": Int64TensorType(), "scores": numbers}
+        kinds = {"label": Int64TensorType, "scores": numbers}
     else:
         kinds = {"variable": numbers}
     if _asks_for_scores(scope, model):
-        kinds["score_samples"] = numbers.__class__()
+        kinds["score_samples"] = numbers
     for name, kind in kinds.items():
-        operator.outputs.append(scope.declare_local_variable(name, kind))
+        operator.outputs.append(scope.declare_local_variable(name, kind()))
     return operator.outputs
+
+
+def _is_double(inputs):
+    """Whether any is in float64; a data frame has an input for each column."""
+    return any(isinstance(part.type, DoubleTensorType) for part in inputs)
 
 
 def _asks_for_scores(registry, model):
@@ -74,15 +80,13 @@ def _convert(scope, operator, container):
             f"The graph of {type(operator.raw_operator).__name__} is written in opset "
             f"{OPSET}: set target_opset={OPSET} or above, got {container.target_opset}."
         )
-    model, (given,) = operator.raw_operator, operator.inputs
-    is_double = isinstance(given.type, DoubleTensorType)
+    model = operator.raw_operator
     graph = Graph(
-        np.float64 if is_double else np.float32,
+        np.float64 if _is_double(operator.inputs) else np.float32,
         prefix=scope.get_unique_variable_name("skvae") + "_",
     )
-    X = given.full_name
-    if guess_numpy_type(given.type) != graph.dtype:
-        X = graph.cast(X, graph.dtype)
+    parts = [graph.cast(part.full_name, graph.dtype) for part in operator.inputs]
+    X = graph("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
     for output, result in zip(
         operator.outputs, _results(graph, model, X), strict=False
     ):

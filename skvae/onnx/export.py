@@ -70,14 +70,15 @@ def to_onnx(estimator, method="transform", *, dtype=np.float32):
     True
     """
     check_is_fitted(estimator)
-    known = []
-    if isinstance(estimator, VAETransformer | AETransformer | VAEOutlierDetector):
-        known = [name for name in METHODS if hasattr(estimator, name)]
-    if method not in known:
+    name = type(estimator).__name__
+    if not isinstance(estimator, VAETransformer | AETransformer | VAEOutlierDetector):
         raise ValueError(
-            f"method={method!r} of {type(estimator).__name__} cannot be exported to "
-            f"ONNX: it is one of {known}."
+            f"{name} cannot be exported to ONNX: VAETransformer, AETransformer and "
+            "VAEOutlierDetector can."
         )
+    known = [entry for entry in METHODS if hasattr(estimator, entry)]
+    if method not in known:
+        raise ValueError(f"method of {name} must be one of {known}, got {method!r}.")
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype must be numpy.float32 or numpy.float64, got {dtype}.")

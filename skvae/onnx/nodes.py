@@ -22,8 +22,22 @@ __all__ = ["MemberNodes", "Rows", "check"]
 
 
 def _gelu(graph, x):
-    share = graph("Add", graph("Erf", graph("Mul", x, math.sqrt(0.5))), 1.0)
+    share = graph("Add", _erf(graph, graph("Mul", x, math.sqrt(0.5))), 1.0)
     return graph("Mul", graph("Mul", x, 0.5), share)
+
+
+def _erf(graph, x):
+    """The error function; in float64, where onnxruntime has none, by quadrature."""
+    if graph.dtype == np.float32:
+        return graph("Erf", x)
+    # Beyond 6 it is 1 to the last digit. Of the even integrand half the points do.
+    points, weights = (part[20:] for part in np.polynomial.legendre.leggauss(40))
+    x = graph("Clip", x, -6.0, 6.0)
+    squares, integral = graph("Mul", x, x), 0.0
+    for point, weight in zip(points, weights * 2 / math.sqrt(math.pi), strict=True):
+        integrand = graph("Exp", graph("Mul", squares, -(point**2)))
+        integral = graph("Add", graph("Mul", integrand, weight), integral)
+    return graph("Mul", x, integral)
 
 
 def _elu(graph, x):
@@ -88,19 +102,28 @@ def check(fitted):
                 "column as numbers first."
             )
     if len(table.blocks) > 1:
-        j = int(table.blocks[1]["columns"][0])
+        first, other = (int(block["columns"][0]) for block in table.blocks[:2])
         raise ValueError(
-            f"Column {names[j]!r} has another likelihood than {names[0]!r}: for ONNX "
-            "export all columns have one."
+            f"Column {names[other]!r} has another likelihood than {names[first]!r}: "
+            "for ONNX export all columns have one. A column without a number in fit "
+            "has one of its own: leave it out."
         )
     if not all(type(net) is Forward for net in (model.encoder, model.decoder)):
         raise ValueError(
             "ONNX export knows perceptrons alone: fit with network=None, MLP or Linear."
         )
-    if type(model.posterior) not in (posteriors.Gaussian, posteriors.point.Point):
+    is_autoencoder = type(model.likelihood) is SquaredError
+    known = posteriors.Point if is_autoencoder else posteriors.Gaussian
+    if type(model.posterior) is not known:
         raise ValueError(
             f"ONNX export does not know posterior={model.posterior!r}: fit with "
             'posterior="gaussian".'
+        )
+    prior = model.prior_of(fitted.weights)
+    if type(prior) not in (priors.Gaussian, priors.MixtureOfNormals):
+        raise ValueError(
+            'ONNX export knows prior="gaussian", "mixture", "vamp" and "aggregate" '
+            "alone: fit with one of them."
         )
 
 
