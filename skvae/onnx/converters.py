@@ -1,5 +1,8 @@
 """Converters for skl2onnx, so that pipelines that hold our estimators convert whole."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 from onnx import TensorProto, helper
 from skl2onnx import update_registered_converter
@@ -19,7 +22,7 @@ __all__ = ["register"]
 _WITH_SCORES = {"score_samples": [True, False]}
 
 
-def register():
+def register() -> None:
     """Make the converters known to skl2onnx."""
     for estimator, shapes, options in (
         (AETransformer, _codes_shape, None),
@@ -32,7 +35,9 @@ def register():
         )
 
 
-def _parse(scope, model, inputs, custom_parsers=None):
+def _parse(
+    scope: Any, model: Any, inputs: list[Any], custom_parsers: Any = None
+) -> list[Any]:
     """Declare the outputs, named as those of scikit-learn's estimators are."""
     check_is_fitted(model)
     operator = scope.declare_local_operator(f"Skvae{type(model).__name__}", model)
@@ -49,18 +54,18 @@ def _parse(scope, model, inputs, custom_parsers=None):
     return operator.outputs
 
 
-def _is_double(inputs):
+def _is_double(inputs: Sequence[Any]) -> bool:
     """Whether any is in float64; a data frame has an input for each column."""
     return any(isinstance(part.type, DoubleTensorType) for part in inputs)
 
 
-def _asks_for_scores(registry, model):
+def _asks_for_scores(registry: Any, model: Any) -> bool:
     if isinstance(model, AETransformer):
         return False
     return registry.get_options(model, {"score_samples": False})["score_samples"]
 
 
-def _codes_shape(operator):
+def _codes_shape(operator: Any) -> None:
     n_samples = operator.inputs[0].get_first_dimension()
     codes, *scores = operator.outputs
     codes.type.shape = [n_samples, operator.raw_operator.n_components_]
@@ -68,13 +73,13 @@ def _codes_shape(operator):
         output.type.shape = [n_samples, 1]
 
 
-def _decisions_shape(operator):
+def _decisions_shape(operator: Any) -> None:
     n_samples = operator.inputs[0].get_first_dimension()
     for output in operator.outputs:
         output.type.shape = [n_samples, 1]
 
 
-def _convert(scope, operator, container):
+def _convert(scope: Any, operator: Any, container: Any) -> None:
     if container.target_opset < OPSET:
         raise RuntimeError(
             f"The graph of {type(operator.raw_operator).__name__} is written in opset "
@@ -110,10 +115,10 @@ def _convert(scope, operator, container):
         )
 
 
-def _results(graph, model, X):
+def _results(graph: Graph, model: Any, X: str) -> Iterator[str]:
     """What the model computes, in the order of its outputs, scores as one column."""
 
-    def column(name):
+    def column(name: str) -> str:
         return graph("Unsqueeze", graph.cast(name, graph.dtype), np.array([1]))
 
     if not isinstance(model, VAEOutlierDetector):

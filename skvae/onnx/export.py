@@ -1,7 +1,10 @@
 """to_onnx: one method of a fitted estimator as an ONNX model."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from onnx import checker, helper
+from numpy.typing import DTypeLike
+from onnx import ModelProto, ValueInfoProto, checker, helper
 from sklearn.utils.validation import check_is_fitted
 
 from skvae import AETransformer, VAEOutlierDetector, VAETransformer, __version__
@@ -14,7 +17,12 @@ __all__ = ["to_onnx"]
 _IR_VERSION = 8
 
 
-def to_onnx(estimator, method="transform", *, dtype=np.float32):
+def to_onnx(
+    estimator: VAETransformer | AETransformer | VAEOutlierDetector,
+    method: str = "transform",
+    *,
+    dtype: DTypeLike = np.float32,
+) -> ModelProto:
     """One method of a fitted estimator as an ONNX model.
 
     The model has one input, "X", and one output, named after the method. It computes
@@ -85,19 +93,22 @@ def to_onnx(estimator, method="transform", *, dtype=np.float32):
     graph = Graph(dtype)
     output = METHODS[method](graph, estimator, "X")
     graph("Identity", output, output=method)
-    kinds = {"score_samples": np.float64, "decision_function": np.float64}
-    kind = {**kinds, "predict": np.int64}.get(method, dtype)
-    widths = {
-        "transform": [estimator.n_components_],
-        "inverse_transform": [estimator.n_features_in_],
+    kinds: dict[str, DTypeLike] = {
+        "score_samples": np.float64,
+        "decision_function": np.float64,
+        "predict": np.int64,
     }
-    shape = ["n_samples", *widths.get(method, [])]
+    shape: list[int | str] = ["n_samples"]
+    if method == "transform":
+        shape = ["n_samples", estimator.n_components_]
+    elif method == "inverse_transform":
+        shape = ["n_samples", estimator.n_features_in_]
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             type(estimator).__name__,
             [_value("X", dtype, ["n_samples", n_columns(estimator, method)])],
-            [_value(method, kind, shape)],
+            [_value(method, kinds.get(method, dtype), shape)],
             graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -109,6 +120,6 @@ def to_onnx(estimator, method="transform", *, dtype=np.float32):
     return model
 
 
-def _value(name, dtype, shape):
+def _value(name: str, dtype: DTypeLike, shape: Sequence[int | str]) -> ValueInfoProto:
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     return helper.make_tensor_value_info(name, kind, shape)

@@ -1,28 +1,32 @@
 """The methods of the estimators that have an ONNX graph, each as a function."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from sklearn.base import is_outlier_detector
 
 from skvae.ensemble import SHARE_OF_COLUMNS
 from skvae.fitted import FittedModel, member_states
+from skvae.onnx.graph import Graph
 from skvae.onnx.nodes import MemberNodes, Rows, check
 
 __all__ = ["METHODS", "n_columns"]
 
 
-def transform(graph, estimator, X):
+def transform(graph: Graph, estimator: Any, X: str) -> str:
     """Codes of rows."""
     fitted = _fitted(graph, estimator)
-    return MemberNodes(graph, fitted).codes(Rows(graph, fitted.table, X))[0]
+    return MemberNodes(graph, fitted).codes(Rows(graph, fitted.table, X))
 
 
-def inverse_transform(graph, estimator, Z):
+def inverse_transform(graph: Graph, estimator: Any, Z: str) -> str:
     """Rows that codes stand for."""
     points = MemberNodes(graph, _fitted(graph, estimator)).points(Z)
     return graph.cast(points, graph.dtype)
 
 
-def score_samples(graph, estimator, X):
+def score_samples(graph: Graph, estimator: Any, X: str) -> str:
     """The score of each row, in float64."""
     n_draws = estimator._n_draws()
     if not is_outlier_detector(estimator):
@@ -31,7 +35,7 @@ def score_samples(graph, estimator, X):
         return MemberNodes(graph, fitted).log_likelihood(rows, n_draws)
     name = estimator._score_function
     members = [
-        FittedModel(state, graph.dtype, robust=name == "robust")
+        FittedModel(state, graph.dtype.type, robust=name == "robust")
         for state in member_states(estimator._state)
     ]
     for fitted in members:
@@ -51,24 +55,24 @@ def score_samples(graph, estimator, X):
     return graph("Add", mean, graph("Mul", difference, np.array(SHARE_OF_COLUMNS)))
 
 
-def decision_function(graph, estimator, X):
+def decision_function(graph: Graph, estimator: Any, X: str) -> str:
     """The score of each row less the offset, in float64."""
     scores = score_samples(graph, estimator, X)
     return graph("Sub", scores, np.array(float(estimator.offset_)))
 
 
-def predict(graph, estimator, X):
+def predict(graph: Graph, estimator: Any, X: str) -> str:
     """-1 for outliers, 1 for the others."""
     return labels(graph, decision_function(graph, estimator, X))
 
 
-def labels(graph, decisions):
+def labels(graph: Graph, decisions: str) -> str:
     """-1 where a decision is below 0, else 1."""
     is_outlier = graph("Less", decisions, np.array(0.0))
     return graph("Where", is_outlier, np.array(-1), np.array(1))
 
 
-METHODS = {
+METHODS: dict[str, Callable[[Graph, Any, str], str]] = {
     function.__name__: function
     for function in (
         transform,
@@ -79,7 +83,7 @@ METHODS = {
     )
 }
 
-_SCORES = {
+_SCORES: dict[str, Callable[[MemberNodes, Rows, int], str]] = {
     "log_likelihood": MemberNodes.log_likelihood,
     "elbo": MemberNodes.bound,
     "robust": MemberNodes.bound,
@@ -90,20 +94,20 @@ _SCORES = {
 }
 
 
-def n_columns(estimator, method):
+def n_columns(estimator: Any, method: str) -> int:
     """How many columns the method reads."""
     if method == "inverse_transform":
         return estimator.n_components_
     return estimator.n_features_in_
 
 
-def _fitted(graph, estimator):
-    fitted = FittedModel(estimator._state, graph.dtype)
+def _fitted(graph: Graph, estimator: Any) -> FittedModel:
+    fitted = FittedModel(estimator._state, graph.dtype.type)
     check(fitted)
     return fitted
 
 
-def _histograms(graph, X, histograms):
+def _histograms(graph: Graph, X: str, histograms: dict[str, np.ndarray]) -> str:
     """Log-density of rows in the histograms of their columns, (n_rows,), in float64.
 
     Straight lines between the middles of bins, as sums of ramps: each rises from one

@@ -6,6 +6,7 @@ standardised in float64, as ever; the rest is in the precision of the graph.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -14,33 +15,37 @@ from skvae.autoencoder import SquaredError
 from skvae.codecs import FURTHEST
 from skvae.core import evaluation
 from skvae.core.passes import Forward
+from skvae.fitted import FittedModel
 from skvae.likelihoods.special import HALF_LOG_2PI
 from skvae.networks.base import ACTIVATIONS, INPUT_BOUND
+from skvae.onnx.graph import Graph, Operand
 from skvae.posteriors.gaussian import LOG_SCALE_BOUND
+from skvae.table import TableEncoder
 
 __all__ = ["MemberNodes", "Rows", "check"]
 
 
-def _gelu(graph, x):
+def _gelu(graph: Graph, x: str) -> str:
     share = graph("Add", _erf(graph, graph("Mul", x, math.sqrt(0.5))), 1.0)
     return graph("Mul", graph("Mul", x, 0.5), share)
 
 
-def _erf(graph, x):
+def _erf(graph: Graph, x: str) -> str:
     """The error function; in float64, where onnxruntime has none, by quadrature."""
     if graph.dtype == np.float32:
         return graph("Erf", x)
     # Beyond 6 it is 1 to the last digit. Of the even integrand half the points do.
     points, weights = (part[20:] for part in np.polynomial.legendre.leggauss(40))
     x = graph("Clip", x, -6.0, 6.0)
-    squares, integral = graph("Mul", x, x), 0.0
+    squares = graph("Mul", x, x)
+    integral: Operand = 0.0
     for point, weight in zip(points, weights * 2 / math.sqrt(math.pi), strict=True):
         integrand = graph("Exp", graph("Mul", squares, -(point**2)))
         integral = graph("Add", graph("Mul", integrand, weight), integral)
     return graph("Mul", x, integral)
 
 
-def _elu(graph, x):
+def _elu(graph: Graph, x: str) -> str:
     below = graph("Sub", graph("Exp", graph("Min", x, 0.0)), 1.0)
     return graph("Add", graph("Max", x, 0.0), below)
 
@@ -58,16 +63,16 @@ _NODES = {
 _ACTIVATIONS = {ACTIVATIONS[name]: nodes for name, nodes in _NODES.items()}
 
 
-def _gaussian(graph, standardized, likelihood):
+def _gaussian(graph: Graph, standardized: str, likelihood: Any) -> str:
     halves = graph("Mul", graph("Mul", standardized, standardized), -0.5)
     return graph("Sub", halves, HALF_LOG_2PI)
 
 
-def _laplace(graph, standardized, likelihood):
+def _laplace(graph: Graph, standardized: str, likelihood: Any) -> str:
     return graph("Sub", graph("Neg", graph("Abs", standardized)), math.log(2))
 
 
-def _student_t(graph, standardized, likelihood):
+def _student_t(graph: Graph, standardized: str, likelihood: Any) -> str:
     df = likelihood.df
     squares = graph("Div", graph("Mul", standardized, standardized), df)
     tails = graph("Mul", graph("Log", graph("Add", squares, 1.0)), -0.5 * (df + 1))
@@ -80,11 +85,10 @@ _LOG_DENSITIES = {
     likelihoods.Gaussian: _gaussian,
     likelihoods.Laplace: _laplace,
     likelihoods.StudentT: _student_t,
-    SquaredError: None,  # has errors alone
 }
 
 
-def check(fitted):
+def check(fitted: FittedModel) -> None:
     """Refuse a fitted model that has no graph.
 
     Raises
@@ -95,7 +99,7 @@ def check(fitted):
     table, model = fitted.table, fitted.model
     names = frames.column_labels(table.layout, table.n_features)
     for j, choice in enumerate(table.chosen()):
-        if type(choice.likelihood) not in _LOG_DENSITIES:
+        if type(choice.likelihood) not in (*_LOG_DENSITIES, SquaredError):
             raise ValueError(
                 f"Column {names[j]!r} has likelihood {choice.likelihood!r}, which ONNX "
                 'export does not know: fit with likelihood="gaussian", or encode the '
@@ -139,7 +143,7 @@ class Rows:
         Name of the rows, (n_rows, n_features), in the precision of the graph.
     """
 
-    def __init__(self, graph, table, X):
+    def __init__(self, graph: Graph, table: TableEncoder, X: str) -> None:
         (block,) = table.blocks
         offset, scale = block["state"]["offset"], block["state"]["scale"]
         self._graph = graph
@@ -162,7 +166,7 @@ class Rows:
             self.inputs = graph("Concat", self.standardized, marks, axis=1)
         self._log_scale = np.log(scale)
 
-    def log_jacobian(self):
+    def log_jacobian(self) -> str:
         """What the observed cells of a row add to its log-density, in float64."""
         observed = self._graph.cast(self.observed, np.float64)
         return self._graph("MatMul", observed, -self._log_scale)
@@ -178,26 +182,20 @@ class MemberNodes:
         One that `check` accepts, in the precision of the graph.
     """
 
-    def __init__(self, graph, fitted):
+    def __init__(self, graph: Graph, fitted: FittedModel) -> None:
         self._graph, self._fitted = graph, fitted
         self._model = fitted.model
         self._weights = {
             part: {name: weight.numpy(force=True) for name, weight in named.items()}
             for part, named in fitted.weights.items()
         }
-        self._prior = fitted.model.prior_of(fitted.weights)
+        self._prior: Any = fitted.model.prior_of(fitted.weights)
 
-    def codes(self, rows):
-        """Means and log-scales of the posteriors, both (n_rows, n_components)."""
-        graph = self._graph
-        mean, others = self._perceptron("encoder", rows.inputs)
-        if others is None:
-            return mean, None
-        bound = float(LOG_SCALE_BOUND)
-        squashed = graph("Tanh", graph("Div", others, bound))
-        return mean, graph("Mul", squashed, bound)
+    def codes(self, rows: Rows) -> str:
+        """Means of the posteriors, or the codes that are points."""
+        return self._perceptron("encoder", rows.inputs)[0]
 
-    def points(self, Z):
+    def points(self, Z: str) -> str:
         """Rows that codes stand for, in the units of X, in float64."""
         graph = self._graph
         (block,) = self._fitted.table.blocks
@@ -207,47 +205,53 @@ class MemberNodes:
         )
         return graph("Add", scaled, block["state"]["offset"])
 
-    def log_likelihood(self, rows, n_draws):
+    def log_likelihood(self, rows: Rows, n_draws: int) -> str:
         """The importance-weighted log-likelihood, (n_rows,), in float64."""
         graph = self._graph
         noise = self._noise(n_draws)
-        mean, log_scale = self.codes(rows)
+        mean, log_scale = self._posterior(rows)
         z = self._drawn(mean, log_scale, noise)
         log_q = self._log_normal(z, mean, log_scale)
         z, log_q = self._defended(rows, z, log_q, mean, log_scale, noise)
         log_ratio = graph("Sub", self._log_prior(z), log_q)
         log_w = graph("Add", self._log_prob(rows, z), log_ratio)
-        mean = graph("Sub", graph.log_sum_exp(log_w, 0), math.log(len(noise)))
-        return graph("Add", graph.cast(mean, np.float64), rows.log_jacobian())
+        total = graph("Sub", graph.log_sum_exp(log_w, 0), math.log(len(noise)))
+        return graph("Add", graph.cast(total, np.float64), rows.log_jacobian())
 
-    def bound(self, rows, n_draws, with_code=True):
+    def bound(self, rows: Rows, n_draws: int, with_code: bool = True) -> str:
         """The evidence lower bound, or without the code's cost, likewise."""
         graph = self._graph
         noise = self._noise(n_draws)
-        mean, log_scale = self.codes(rows)
+        mean, log_scale = self._posterior(rows)
         z = self._drawn(mean, log_scale, noise)
         bound = graph.mean(self._log_prob(rows, z), 0)
         if with_code:
             bound = graph("Sub", bound, self._divergence(z, mean, log_scale))
         return graph("Add", graph.cast(bound, np.float64), rows.log_jacobian())
 
-    def minus_errors(self, rows):
+    def minus_errors(self, rows: Rows) -> str:
         """Minus the squared standardised distance of rows to their reconstruction."""
         graph = self._graph
-        mean, _ = self.codes(rows)
-        locations, _ = self._perceptron("decoder", mean)
+        locations, _ = self._perceptron("decoder", self.codes(rows))
         difference = graph("Sub", rows.standardized, locations)
         squares = graph("Mul", graph("Mul", difference, difference), rows.observed)
         return graph.cast(graph("Neg", graph.sum(squares, 1)), np.float64)
 
     # ---- the parts -----------------------------------------------------------------
 
-    def _noise(self, n_draws):
+    def _noise(self, n_draws: int) -> np.ndarray:
         """(n_draws, 1, n_components), the same as in `score_samples`."""
         like = next(iter(self._fitted.weights["decoder"].values()))
         return evaluation.shared_noise(self._model, n_draws, like).numpy(force=True)
 
-    def _perceptron(self, part, x):
+    def _posterior(self, rows: Rows) -> tuple[str, str]:
+        """Means and log-scales, both (n_rows, n_components)."""
+        mean, others = self._perceptron("encoder", rows.inputs)
+        assert others is not None  # points have no scores
+        squashed = self._graph("Tanh", self._graph("Div", others, LOG_SCALE_BOUND))
+        return mean, self._graph("Mul", squashed, LOG_SCALE_BOUND)
+
+    def _perceptron(self, part: str, x: str) -> tuple[str, str | None]:
         """Locations, and the others or None."""
         graph, weights = self._graph, self._weights[part]
         network = getattr(self._model, part).network
@@ -267,17 +271,17 @@ class MemberNodes:
             return locations, None
         return locations, graph("Add", graph("MatMul", hidden, matrix[:, n:]), bias[n:])
 
-    def _drawn_in(self, x):
+    def _drawn_in(self, x: str) -> str:
         graph = self._graph
         shrunk = graph("Mul", x, 1 / INPUT_BOUND)
         square = graph("Add", graph("Mul", shrunk, shrunk), 1.0)
         return graph("Div", x, graph("Sqrt", square))
 
-    def _drawn(self, mean, log_scale, noise):
+    def _drawn(self, mean: str, log_scale: str, noise: np.ndarray) -> str:
         graph = self._graph
         return graph("Add", mean, graph("Mul", graph("Exp", log_scale), noise))
 
-    def _log_normal(self, z, mean, log_scale):
+    def _log_normal(self, z: str, mean: str, log_scale: str) -> str:
         """log q(z|x), (n_draws, n_rows)."""
         graph = self._graph
         precision = graph("Exp", graph("Neg", log_scale))
@@ -285,11 +289,19 @@ class MemberNodes:
         terms = graph("Sub", self._of_unit_normal(standardized), log_scale)
         return graph.sum(terms, -1)
 
-    def _of_unit_normal(self, z):
+    def _of_unit_normal(self, z: str) -> str:
         halves = self._graph("Mul", self._graph("Mul", z, z), -0.5)
         return self._graph("Sub", halves, HALF_LOG_2PI)
 
-    def _defended(self, rows, z, log_q, mean, log_scale, noise):
+    def _defended(
+        self,
+        rows: Rows,
+        z: str,
+        log_q: str,
+        mean: str,
+        log_scale: str,
+        noise: np.ndarray,
+    ) -> tuple[str, str]:
         """Codes of rows with holes, some of them from the prior: see `evaluation`."""
         graph, n_draws = self._graph, len(noise)
         n_defensive = round(evaluation.DEFENSIVE_SHARE * n_draws)
@@ -310,14 +322,17 @@ class MemberNodes:
         )
         return z, graph("Where", has_holes, log_mixture, log_q)
 
-    def _log_prob(self, rows, z):
+    def _log_prob(self, rows: Rows, z: str) -> str:
         """log p(x|z) of the observed cells, (n_draws, n_rows), of targets."""
-        graph, likelihood = self._graph, self._model.likelihood
+        graph = self._graph
+        likelihood: Any = self._model.likelihood
         locations, others = self._perceptron("decoder", z)
         difference = graph("Sub", rows.standardized, locations)
+        scale: Operand
+        log_scale: Operand
         if others is None:
-            scale = self._scale(likelihood)
-            log_scale = np.log(scale)
+            scale = constant = self._scale(likelihood)
+            log_scale = np.log(constant)
         else:
             scale = graph("Add", graph.softplus(others), float(likelihood.floor))
             log_scale = graph("Log", scale)
@@ -326,14 +341,14 @@ class MemberNodes:
         terms = graph("Mul", graph("Sub", terms, log_scale), rows.observed)
         return graph.sum(terms, -1)
 
-    def _scale(self, likelihood):
+    def _scale(self, likelihood: Any) -> np.ndarray:
         """Scales that are the same for every row: fixed, or learned."""
         if likelihood.known_variance is not None:
             return np.array(likelihood.scale, dtype=self._graph.dtype)
         raw = self._weights["likelihood"]["raw_scale"]
         return (likelihood.floor + np.logaddexp(raw, 0)).astype(self._graph.dtype)
 
-    def _log_prior(self, z):
+    def _log_prior(self, z: str) -> str:
         """log p(z), (n_draws, n_rows)."""
         graph = self._graph
         if type(self._prior) is priors.Gaussian:
@@ -347,7 +362,7 @@ class MemberNodes:
         members = graph("Add", graph("MatMul", rows, factors), offset)
         return graph.cast(graph.log_sum_exp(members, -1), graph.dtype)
 
-    def _divergence(self, z, mean, log_scale):
+    def _divergence(self, z: str, mean: str, log_scale: str) -> str:
         """KL(q(z|x) || p(z)), (n_rows,): closed, or of the draws."""
         graph = self._graph
         if type(self._prior) is not priors.Gaussian:
