@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors, which do not look into `_PLACES`
     from skvae.autoencoder import AETransformer
+    from skvae.coding import compression
     from skvae.display import (
         FeatureScoreDisplay,
         KLDisplay,
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # for editors, which do not look into `_PLACES`
     from skvae.exceptions import PosteriorCollapseWarning
     from skvae.imputer import VAEImputer
     from skvae.inference import inference_gap, refine
-    from skvae.inspection import compression, diagnostics
+    from skvae.inspection import diagnostics
     from skvae.latent import interpolate, traverse
     from skvae.outlier import VAEOutlierDetector
     from skvae.transformer import VAETransformer
@@ -41,7 +42,7 @@ _PLACES = {
     "VAEImputer": "skvae.imputer",
     "VAEOutlierDetector": "skvae.outlier",
     "VAETransformer": "skvae.transformer",
-    "compression": "skvae.inspection",
+    "compression": "skvae.coding",
     "diagnostics": "skvae.inspection",
     "inference_gap": "skvae.inference",
     "interpolate": "skvae.latent",

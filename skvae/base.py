@@ -1,8 +1,8 @@
-"""What the estimators share: validation, the course of a fit, state in and out."""
+"""What the estimators share: tables in, the course of a fit, state in and out."""
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import (
     TYPE_CHECKING,
@@ -23,15 +23,13 @@ from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch.distributions import Distribution
 
-from skvae import __version__, columns, frames, labels, parameters, run
+from skvae import __version__, columns, frames, labels, parameters, run, validation
 from skvae.collapse import warn_of_collapse
 from skvae.compat import CallbackSupportMixin, in_container
-from skvae.core.rows import gather
 from skvae.core.training import Divergence, Record
 from skvae.fitted import FittedModel, member_states
 from skvae.frames import Layout, Matrix, Table
 from skvae.kept import kept
-from skvae.likelihoods import Likelihood
 from skvae.priors import Prior
 from skvae.table import TableEncoder
 from skvae.threads import limited
@@ -47,8 +45,6 @@ Answer = TypeVar("Answer")
 
 #: Raised when the meaning of the fitted state changes; an older package refuses it.
 STATE_FORMAT = 1
-
-_ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 4_096, 4_000_000
 
 
 def all_or_nothing(
@@ -85,6 +81,12 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
 class BaseVAE(CallbackSupportMixin, BaseEstimator):
     """Base of the variational autoencoders."""
 
+    # Where the HTML representation leads; without a link it shows no tooltips.
+    _doc_link_module = "skvae"
+    _doc_link_template = (
+        "https://skvae.readthedocs.io/en/stable/api/generated/"
+        "skvae.{estimator_name}.html"
+    )
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = parameters.CONSTRAINTS
     #: What columns of numbers are under likelihood="auto".
     _numbers: ClassVar[columns.Numbers] = columns.Numbers()
@@ -131,7 +133,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         """The prior of scores and samples."""
         return self.prior
 
-    # ---- validation ----------------------------------------------------------------
+    # ---- tables in -----------------------------------------------------------------
 
     def _validate(
         self, X: Table, *, reset: bool = False, min_samples: int = 1
@@ -166,7 +168,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         if layout["levels"] or not frames.holds_numbers(X):
             if own_columns:
                 validate_data(self, X, reset=reset, skip_check_array=True)
-                _check_shape(X, min_samples)
+                validation.check_shape(X, min_samples)
             X = labels.to_numbers(X, layout["levels"], self.handle_unknown)
         elif own_columns:
             X = validate_data(
@@ -177,7 +179,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
                 ensure_all_finite=False,
                 ensure_min_samples=min_samples,
             )
-        _check_finite(X, layout)
+        validation.check_finite(X, layout)
         return X, layout
 
     # ---- training ------------------------------------------------------------------
@@ -305,10 +307,10 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             X.shape[1],
             self._numbers,
         )
-        _check_possible(X, layout, chosen)
+        validation.check_possible(X, layout, chosen)
         state = run.start(self, X, rows, layout, chosen, seed)
         state["likelihood"] = columns.plain(self.likelihood)
-        self._check_levels(X, TableEncoder.from_state(state["table"]), "error")
+        validation.check_levels(X, TableEncoder.from_state(state["table"]), "error")
         return state
 
     def _fitted_state(self, X: Matrix) -> tuple[Matrix, dict[str, Any]]:
@@ -434,33 +436,8 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     def _check_values(self, X: Matrix) -> Matrix:
         """Rows whose values the fitted likelihoods can describe."""
         table = self._table()
-        _check_possible(X, table.layout, table.chosen())
-        return self._check_levels(X, table, self.handle_unknown)
-
-    def _check_levels(
-        self, X: Matrix, table: TableEncoder, handle_unknown: str
-    ) -> Matrix:
-        """Refuse numbers that are none of their column's levels, or make them holes."""
-        if not table.has_levels:
-            return X
-        holes = []
-        for start, values in _blocks(X):
-            unknown = table.unknown(values)
-            if unknown is None:
-                continue
-            if handle_unknown == "missing":
-                holes.append(np.argwhere(unknown) + np.array([start, 0]))
-                continue
-            i, j = np.argwhere(unknown)[0]
-            description = table.describe()[j]
-            raise ValueError(
-                f"Column {description['column']!r} holds {values[i, j]} (row "
-                f"{start + i}), but likelihood {description['family']!r} "
-                f"describes values in {labels.shortened(description['levels'])}. "
-                "Choose another likelihood, recode the column, or, for rows that come "
-                'after fit, set handle_unknown="missing".'
-            )
-        return _with_holes(X, np.concatenate(holes)) if holes else X
+        validation.check_possible(X, table.layout, table.chosen())
+        return validation.check_levels(X, table, self.handle_unknown)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -501,89 +478,12 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         super().__setstate__(state)
 
 
-def _check_shape(X: Table, min_samples: int) -> None:
-    """Refuse frames without enough rows, or without columns."""
-    for n, least, name in (
-        (X.shape[0], min_samples, "sample"),
-        (X.shape[1], 1, "feature"),
-    ):
-        if n < least:
-            raise ValueError(
-                f"Found array with {n} {name}(s) (shape={X.shape}) while a minimum of "
-                f"{least} is required."
-            )
-
-
 def _is_mixed(state: Mapping[str, Any]) -> bool:
     """Whether the columns have likelihoods of several families."""
     return len(state["table"]["blocks"]) > 1
-
-
-def _with_holes(X: Matrix, places: np.ndarray) -> Matrix:
-    """A copy of a dense or sparse matrix, NaN at some (row, column) places."""
-    copied = X.astype(np.result_type(X.dtype, np.float32))
-    if not hasattr(X, "toarray"):
-        copied[tuple(places.T)] = np.nan
-        return copied
-    copied = copied.tolil(copy=True)
-    copied[tuple(places.T)] = np.nan
-    return copied.tocsr()
-
-
-def _blocks(X: Matrix) -> Iterator[tuple[int, np.ndarray]]:
-    """Rows of a matrix, some at a time and dense, and where they start."""
-    n_at_once = max(1, min(_ROWS_AT_ONCE, _ENTRIES_AT_ONCE // X.shape[1]))
-    for start in range(0, X.shape[0], n_at_once):
-        yield start, gather(X, slice(start, start + n_at_once))
 
 
 def _observed(X: Matrix, j: int) -> np.ndarray:
     """The numbers of a column, less its holes."""
     column = X[:, [j]].toarray().ravel() if hasattr(X, "toarray") else X[:, j]
     return column[~np.isnan(column)].astype(np.float64)
-
-
-def _check_finite(X: Matrix, layout: Layout) -> None:
-    """Refuse infinity, by the name of the column."""
-    values = X.data if hasattr(X, "toarray") else X
-    if values.dtype.kind != "f" or not len(values):
-        return
-    for start in range(0, len(values), _ROWS_AT_ONCE):
-        batch = gather(values, slice(start, start + _ROWS_AT_ONCE))
-        with np.errstate(over="ignore", invalid="ignore"):
-            suspicious = not np.isfinite(batch.sum())
-        if suspicious and np.isinf(batch).any():
-            place = np.argwhere(np.isinf(batch))[0]
-            row, j = start + place[0], place[-1]
-            if hasattr(X, "toarray"):
-                entries = X.tocoo()
-                row, j = entries.row[row], entries.col[row]
-            raise ValueError(
-                "Input X contains infinity in column "
-                f"{frames.column_labels(layout, X.shape[1])[j]!r} (row {row}). Make it "
-                "NaN, which stands for a hole, or drop the row."
-            )
-
-
-def _check_possible(
-    X: Matrix, layout: Layout, chosen: Sequence[columns.Chosen]
-) -> None:
-    """Refuse values that the likelihoods cannot have produced."""
-    families: dict[Likelihood, list[int]] = {}
-    for j, (likelihood, _) in enumerate(chosen):
-        families.setdefault(likelihood, []).append(j)
-    for likelihood, places in families.items():
-        if type(likelihood).impossible is Likelihood.impossible:
-            continue
-        for start, values in _blocks(X):
-            values = values[:, places]
-            impossible = likelihood.impossible(values) & ~np.isnan(values)
-            if impossible.any():
-                i, place = np.argwhere(impossible)[0]
-                label = frames.column_labels(layout, X.shape[1])[places[place]]
-                raise ValueError(
-                    f"Column {label!r} holds {values[i, place]} (row "
-                    f"{start + i}), but {likelihood!r} describes values in "
-                    f"{likelihood.support}. Choose another likelihood, or recode the "
-                    "column."
-                )

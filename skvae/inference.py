@@ -67,12 +67,18 @@ class InferenceGap:
 
     @property
     def approximation_gap(self) -> np.ndarray:
-        """What the family of q(z|x) costs a row: log p(x) less the refined bound."""
+        """What the family of q(z|x) costs a row, in nats.
+
+        It is log p(x) less the refined bound.
+        """
         return self.log_likelihood - self.elbo_refined
 
     @property
     def amortization_gap(self) -> np.ndarray:
-        """What sharing an encoder costs a row: the refined bound less the encoder's."""
+        """What sharing an encoder costs a row, in nats.
+
+        It is the refined bound less the encoder's.
+        """
         return self.elbo_refined - self.elbo_amortized
 
     def to_frame(self) -> "pd.DataFrame":

@@ -20,7 +20,7 @@ from skvae import (
     diagnostics,
     posteriors,
 )
-from skvae.inspection import rate_distortion
+from skvae.coding import rate_distortion
 from skvae.likelihoods import Gaussian
 
 X = StandardScaler().fit_transform(load_wine().data)

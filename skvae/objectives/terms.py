@@ -98,23 +98,23 @@ class Terms:
 
     @cached_property
     def log_prior(self) -> Tensor:
-        """Log-density log p(z) of each draw, (n_draws, n_rows)."""
+        """Log-density log p(z) of each draw, in nats, (n_draws, n_rows)."""
         return self.prior.log_prob(self.z)
 
     @cached_property
     def log_ratio(self) -> Tensor:
-        """The difference log p(z) - log q(z|x) of each draw, (n_draws, n_rows)."""
+        """Difference log p(z) - log q(z|x) of draws, in nats, (n_draws, n_rows)."""
         return self.log_prior - self.posterior.log_prob(self.z)
 
     @cached_property
     def log_ratio_by_path(self) -> Tensor:
-        """The same, with gradients of the encoder through the draws alone."""
+        """The same, in nats, with the encoder's gradient through the draws alone."""
         still = self.posterior.mapped(torch.Tensor.detach)
         return self.log_prior - still.log_prob(self.z)
 
     @cached_property
     def kl_per_component(self) -> Tensor:
-        """KL(q(z|x) || p(z)), (n_rows, n_components); of all together, (n_rows, 1).
+        """KL(q(z|x) || p(z)) in nats, (n_rows, n_components) or, of all, (n_rows, 1).
 
         Closed where a closed form is known, averaged over draws otherwise.
         """
@@ -123,5 +123,5 @@ class Terms:
 
     @cached_property
     def kl(self) -> Tensor:
-        """The same, summed, (n_rows,)."""
+        """The same in nats, summed over components, (n_rows,)."""
         return self.kl_per_component.sum(-1)
