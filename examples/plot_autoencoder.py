@@ -3,14 +3,14 @@
 An autoencoder beside a variational autoencoder
 ===============================================
 
-`AETransformer` and `VAETransformer` have the same networks, trained on the same digits
-with codes of two numbers. One gives points, the other distributions. Three questions
-tell them apart: can it make samples, does it know p(x), and what do the two latent
-spaces look like side by side? The data come with scikit-learn.
+:class:`~skvae.AETransformer` and :class:`~skvae.VAETransformer` have the same networks,
+trained on the same digits with codes of two numbers. One gives points, the other
+distributions. Three questions tell them apart: can it make samples, does it know p(x),
+and what do the two latent spaces look like side by side? The data come with
+scikit-learn.
 """
 
-import time
-from pathlib import Path
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,12 +18,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from skvae import AETransformer, VAETransformer
+from skvae import AETransformer, LatentSpaceDisplay, VAETransformer
 from skvae.likelihoods import Gaussian
-
-began = time.perf_counter()
-pictures = Path(__file__).resolve().parent / "pictures"
-pictures.mkdir(exist_ok=True)
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
@@ -56,34 +52,16 @@ for name, model in (("AE", ae), ("VAE", vae)):
 # %%
 # The two latent spaces
 # ---------------------
-# The same rings lie in both pictures: one, two and three standard deviations of the
-# standard normal distribution, which the VAE's codes are drawn to. Nothing draws the
-# autoencoder's codes anywhere. Only the view is cut, and says how many rows it leaves
-# out.
+# The autoencoder, at the left, gives points. The VAE gives distributions, drawn as
+# ellipses for some rows, and its codes are drawn to the standard normal distribution:
+# the rings are one and two standard deviations of it. Nothing draws the autoencoder's
+# codes anywhere. The view leaves out rows that are far away, and the table below has
+# how far.
 
-COLOURS = [
-    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
-    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
-]
-
-
-def draw_codes(ax, name):
-    for digit, colour in enumerate(COLOURS):
-        x, y = codes[name][y_train == digit].T
-        ax.scatter(x, y, s=30, color=colour, marker=f"${digit}$", linewidths=0.3)
-    for radius in (1, 2, 3):
-        ax.add_patch(plt.Circle((0, 0), radius, fill=False, linestyle="--"))
-    reach = np.percentile(np.abs(codes[name]), 99) * 1.2
-    n_outside = (np.abs(codes[name]) > reach).any(axis=1).sum()
-    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-    ax.set(xlabel=f"component 0 ({n_outside} rows outside)", ylabel="component 1")
-    ax.set_title(f"{name}: training digits in 2 components")
-
-
-figure, axes = plt.subplots(1, 2, figsize=(11, 5.6), layout="constrained")
-for ax, name in zip(axes, codes, strict=True):
-    draw_codes(ax, name)
-figure.savefig(pictures / "autoencoder_codes.png", dpi=120)
+figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+for ax, model, reach in zip(axes, (ae, vae), (16, 4), strict=True):
+    LatentSpaceDisplay.from_estimator(model, X_train, y_train, ax=ax)
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), adjustable="box")
 
 print("\n== Codes of the training rows\n")
 print(f"{'':4} {'standard deviations':>20} {'smallest':>16} {'largest':>16}")
@@ -97,7 +75,7 @@ for name, Z in codes.items():
 # A decoder decodes whatever it is given; the question is where codes come from. The
 # VAE knows: from the standard normal distribution. To the autoencoder these codes mean
 # nothing in particular, and neither do those of a box around its training codes. Both
-# decoders give means here, without noise; `VAETransformer.sample` adds it.
+# decoders give means here, without noise; ``VAETransformer.sample`` adds it.
 #
 # A normal distribution that is fitted to the codes afterwards is a way out, but then it
 # is that distribution that makes the samples, and a new model has been fitted.
@@ -146,7 +124,6 @@ for line, (name, rows) in zip(axes, drawn.items(), strict=True):
         ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
         ax.set(xticks=[], yticks=[])
     line[0].set_ylabel(name, rotation=0, ha="right", va="center")
-figure.savefig(pictures / "autoencoder_samples.png", dpi=120)
 
 # %%
 # p(x)
@@ -185,10 +162,23 @@ for name, value, others, ordinary in (
     print(f"{name:38} {value:>9.1f} {np.median(others):>9.1f} {ordinary.mean():>14.0%}")
 
 # %%
+# So an autoencoder has no ``score_samples``, and the error says what there is instead.
 
 try:
     ae.score_samples(X_test)
 except AttributeError as reason:
-    print(f"\nAttributeError: {reason}")
-print(f"\nPictures: {pictures}")
-print(f"Total time: {time.perf_counter() - began:.0f} s")
+    print(textwrap.fill(f"AttributeError: {reason}", 88))
+
+# %%
+
+# sphinx_gallery_start_ignore
+# A script keeps its pictures; in the gallery they are closed by now.
+from pathlib import Path
+
+for number in plt.get_fignums():
+    script = Path(__file__)
+    folder = script.with_name("pictures")
+    folder.mkdir(exist_ok=True)
+    plt.figure(number).savefig(folder / f"{script.stem}_{number}.png", dpi=120)
+    print(f"Picture: examples/pictures/{script.stem}_{number}.png")
+# sphinx_gallery_end_ignore

@@ -3,14 +3,11 @@
 Digits: new ones, and walks from one to another
 ==================================================
 
-A fitted `VAETransformer` draws digits that nobody wrote, changes one into another on
-the way between their codes, and shows what a component of the code stands for. Each
-picture comes with a number that could have gone against it. The digits are those of
-scikit-learn, grey and 8 by 8 pixels, and the networks are convolutional.
+A fitted :class:`~skvae.VAETransformer` draws digits that nobody wrote, changes one into
+another on the way between their codes, and shows what a component of the code stands
+for. Each picture comes with a number that could have gone against it. The digits are
+those of scikit-learn, grey and 8 by 8 pixels, and the networks are convolutional.
 """
-
-import time
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,13 +15,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 
-from skvae import VAETransformer, diagnostics, interpolate, traverse
+from skvae import TraversalDisplay, VAETransformer, diagnostics, interpolate
 from skvae.likelihoods import Gaussian
 from skvae.networks import ConvNet
-
-began = time.perf_counter()
-pictures = Path(__file__).resolve().parent / "pictures"
-pictures.mkdir(exist_ok=True)
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
@@ -49,7 +42,7 @@ aggregate = VAETransformer(16, prior="aggregate", **settings).fit(X_train)
 # %%
 # New digits
 # ----------
-# `sample` draws everything, the noise of the pixels included. For scale there are
+# ``sample`` draws everything, the noise of the pixels included. For scale there are
 # held-out digits, and a model without any structure: each pixel from a training row of
 # its own.
 #
@@ -95,7 +88,7 @@ def draw(ax, image):
     ax.set(xticks=[], yticks=[])
 
 
-def draw_lines(lines, title, file, size):
+def draw_lines(lines, title, size):
     """A line of images for each (name, images), the name at the left."""
     shape = len(lines), len(lines[0][1])
     figure, axes = plt.subplots(*shape, figsize=size, layout="constrained")
@@ -104,14 +97,13 @@ def draw_lines(lines, title, file, size):
             draw(ax, image)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     figure.suptitle(title)
-    figure.savefig(pictures / file, dpi=120)
 
 
 lines = [("training digits", X_train[:14])]
 for name in list(drawn)[1:3]:
     images = drawn[name][:14]
     lines += [(name, images), ("nearest\ntraining digit", nearest(images)[1])]
-draw_lines(lines, "Digits, drawn from the model", "digits_samples.png", (11, 4.6))
+draw_lines(lines, "Digits, drawn from the model", (11, 4.6))
 
 # %%
 # Samples from N(0, I) are often no digit at all: codes of real digits lie in clusters,
@@ -121,9 +113,10 @@ draw_lines(lines, "Digits, drawn from the model", "digits_samples.png", (11, 4.6
 # %%
 # From one digit to another
 # -------------------------
-# `interpolate` gives codes on the way between two codes, along the straight line or
-# along an arc around 0, and `inverse_transform` the images that they stand for. A fade
-# of the pixels, for comparison, shows both digits at once in the middle.
+# :func:`~skvae.interpolate` gives codes on the way between two codes, along the
+# straight line or along an arc around 0, and ``inverse_transform`` the images that they
+# stand for. A fade of the pixels, for comparison, shows both digits at once in the
+# middle.
 #
 # For walks the code is better narrow. In sixteen dimensions there is much room between
 # digits; four numbers have to be used well. One noise level for all pixels has the
@@ -135,21 +128,20 @@ narrow = VAETransformer(
 ).fit(X_train)
 log_p = narrow.score_samples(X_test)
 clearest = {
-    digit: X_test[np.where(y_test == digit, log_p, -np.inf).argmax()]
-    for digit in range(10)
+    digit: np.where(y_test == digit, log_p, -np.inf).argmax() for digit in range(10)
 }
 
 STEPS = 9
 lines = []
 for first, second in ((0, 6), (4, 9), (3, 5)):
-    a, b = clearest[first], clearest[second]
+    a, b = X_test[[clearest[first], clearest[second]]]
     z_a, z_b = narrow.transform([a, b])
     arc = interpolate(z_a, z_b, STEPS, spherical=True)
     lines += [
         (f"{first} to {second}: pixels", interpolate(a, b, STEPS)),
         ("codes", narrow.inverse_transform(arc)),
     ]
-draw_lines(lines, "From one digit to another", "digits_ways.png", (8.5, 5.6))
+draw_lines(lines, "From one digit to another", (8.5, 5.6))
 
 # %%
 # Halfway between held-out digits of different labels, over many pairs: by pixels, by
@@ -187,28 +179,33 @@ for name, images in halfway:
 # %%
 # What a component stands for
 # ---------------------------
-# `diagnostics` sorts the components by what they tell of a row, in nats; `traverse`
-# moves one of them and leaves the others where they are. The walk starts at the code
-# of the 3 from above.
+# :func:`~skvae.diagnostics` sorts the components by what they tell of a row, in nats;
+# :class:`~skvae.TraversalDisplay` moves one of them and leaves the others where they
+# are. The walk starts at the code of the 3 from above.
 
-table = diagnostics(narrow, X_test)
-print(f"\n== {table}")
-
-start = narrow.transform([clearest[3]])[0]
-values = np.linspace(-3, 3, STEPS)
-lines = [
-    (
-        f"component {component}\n{kl:.1f} nats",
-        traverse(narrow, start, component, values),
-    )
-    for component, kl in zip(table.component, table.kl_per_component, strict=True)
-]
-title = f"A held-out 3, with one component from {values[0]:.0f} to {values[-1]:.0f}"
-draw_lines(lines, title, "digits_components.png", (8.5, 3.9))
+print(f"== {diagnostics(narrow, X_test)}")
+display = TraversalDisplay.from_estimator(
+    narrow,
+    X_test,
+    row=clearest[3],
+    values=np.linspace(-3, 3, STEPS),
+    image_shape=(8, 8),
+)
 
 # %%
 # The components are no list of a writer's habits: nothing in the model makes them
 # mean one thing each, and another seed finds others.
 
-print(f"\nPictures: {pictures}")
-print(f"Total time: {time.perf_counter() - began:.0f} s")
+# %%
+
+# sphinx_gallery_start_ignore
+# A script keeps its pictures; in the gallery they are closed by now.
+from pathlib import Path
+
+for number in plt.get_fignums():
+    script = Path(__file__)
+    folder = script.with_name("pictures")
+    folder.mkdir(exist_ok=True)
+    plt.figure(number).savefig(folder / f"{script.stem}_{number}.png", dpi=120)
+    print(f"Picture: examples/pictures/{script.stem}_{number}.png")
+# sphinx_gallery_end_ignore

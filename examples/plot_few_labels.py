@@ -1,7 +1,7 @@
 """
-===========================================
+============================================
 Few labels: a classifier on codes, or pixels
-===========================================
+============================================
 
 Rows are plenty, labels are dear. A model that is fitted to all digits without their
 labels may give codes from which a plain classifier learns more, when only two digits of
@@ -14,22 +14,15 @@ better than it is elsewhere. ``benchmarks/few_labels.py`` has the same over seve
 fits, and other data.
 """
 
-import time
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
-from skvae import VAETransformer
+from skvae import LatentSpaceDisplay, VAETransformer
 from skvae.likelihoods import Gaussian
 from skvae.priors import Mixture
-
-began = time.perf_counter()
-pictures = Path(__file__).resolve().parent / "pictures"
-pictures.mkdir(exist_ok=True)
 
 X, y = load_digits(return_X_y=True)
 X = X / 16
@@ -99,6 +92,15 @@ for name in COLOURS_OF:
     print(f"{name:20} " + " ".join(f"{cell:>12}" for cell in cells))
 print(f"{'all 64 pixels':20} {'{:.1f} ± {:.1f}'.format(*pixels):>12}")
 
+figure, ax = plt.subplots(layout="constrained")
+for name, colour in COLOURS_OF.items():
+    mean, error = np.transpose([found[name, width] for width in WIDTHS])
+    ax.errorbar(WIDTHS, mean, error, color=colour, marker="o", capsize=3, label=name)
+ax.axhline(pixels[0], color="0.2", linestyle="--", label="all 64 pixels")
+ax.axhspan(pixels[0] - pixels[1], pixels[0] + pixels[1], color="0.2", alpha=0.15)
+ax.set(xticks=WIDTHS, xlabel="numbers in a code", ylabel="accuracy, %")
+_ = ax.legend(title="two labels of each digit")
+
 # %%
 # The classifier punishes large weights, so that codes of larger scale have an easier
 # time, and the mixture's are larger. That is not the reason: all codes of four numbers
@@ -131,47 +133,27 @@ for name, Z in learning.items():
     print(f"{name:20} " + " ".join(f"{mean:>6.1f}" for mean in means))
 
 # %%
-# Pictures
-# --------
-# At the left, the accuracies. Then codes of two numbers, which look much alike but for
-# their scale: clusters are there without a mixture too, only tighter around 0.
+# Codes of two numbers
+# --------------------
+# They look much alike but for their scale: clusters are there without a mixture too,
+# only tighter around 0.
 
-DIGIT_COLOURS = [
-    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
-    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
-]
-
-figure, axes = plt.subplots(1, 3, figsize=(14, 4.6), layout="constrained")
-for name, colour in COLOURS_OF.items():
-    mean, error = np.transpose([found[name, width] for width in WIDTHS])
-    axes[0].errorbar(
-        WIDTHS, mean, error, color=colour, marker="o", capsize=3, label=name
-    )
-axes[0].axhline(pixels[0], color="0.2", linestyle="--", label="all 64 pixels")
-axes[0].axhspan(pixels[0] - pixels[1], pixels[0] + pixels[1], color="0.2", alpha=0.15)
-axes[0].set(
-    xticks=WIDTHS,
-    xlabel="numbers in a code",
-    ylabel="accuracy, %",
-    title="Two labels of each digit",
-)
-axes[0].legend(frameon=False, loc="lower right")
-
-for ax, name in zip(axes[1:], PRIORS, strict=True):
-    Z = codes[name, 2]
-    for digit, colour in enumerate(DIGIT_COLOURS):
-        ax.scatter(
-            *Z[y == digit].T, s=26, color=colour, marker=f"${digit}$", linewidths=0.3
-        )
-    low, high = np.percentile(Z, [0.5, 99.5], axis=0)
-    low, high = low - 0.1 * (high - low), high + 0.1 * (high - low)
-    n_outside = ((Z < low) | (Z > high)).any(axis=1).sum()
-    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    ax.set(xlabel=f"component 0 ({n_outside} rows outside)", ylabel="component 1")
-    ax.set_title(f"{name}: codes of 2 numbers")
-figure.savefig(pictures / "few_labels.png", dpi=120)
+figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+for ax, name in zip(axes, PRIORS, strict=True):
+    names = "component 0", "component 1"
+    LatentSpaceDisplay(codes[name, 2], names, y=y, y_name="digit").plot(ax)
+    ax.set_title(name)
 
 # %%
 
-print(f"\nPicture: {pictures / 'few_labels.png'}")
-print(f"Total time: {time.perf_counter() - began:.0f} s")
+# sphinx_gallery_start_ignore
+# A script keeps its pictures; in the gallery they are closed by now.
+from pathlib import Path
+
+for number in plt.get_fignums():
+    script = Path(__file__)
+    folder = script.with_name("pictures")
+    folder.mkdir(exist_ok=True)
+    plt.figure(number).savefig(folder / f"{script.stem}_{number}.png", dpi=120)
+    print(f"Picture: examples/pictures/{script.stem}_{number}.png")
+# sphinx_gallery_end_ignore

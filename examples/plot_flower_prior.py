@@ -10,9 +10,6 @@ some extent without a label being seen; what the shape costs, in held-out
 log-likelihood, is printed beside the standard normal prior and a learned mixture.
 """
 
-import time
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -24,10 +21,6 @@ from torch import distributions
 from skvae import VAETransformer
 from skvae.likelihoods import Gaussian
 from skvae.priors import Distribution, Mixture
-
-began = time.perf_counter()
-pictures = Path(__file__).resolve().parent / "pictures"
-pictures.mkdir(exist_ok=True)
 
 # %%
 # The flower
@@ -154,9 +147,17 @@ drawn = far_apart(drawn[(abs(drawn) < REACH - 0.3).all(axis=1)], 0.62)
 for code, image in zip(drawn, petals.inverse_transform(drawn), strict=True):
     picture = OffsetImage(image.reshape(8, 8), zoom=2.6, cmap="gray_r")
     axes[2].add_artist(AnnotationBbox(picture, code, frameon=False))
-figure.savefig(pictures / "flower_prior.png", dpi=120)
 
 # %%
 
-print(f"\nPictures: {pictures}")
-print(f"Total time: {time.perf_counter() - began:.0f} s")
+# sphinx_gallery_start_ignore
+# A script keeps its pictures; in the gallery they are closed by now.
+from pathlib import Path
+
+for number in plt.get_fignums():
+    script = Path(__file__)
+    folder = script.with_name("pictures")
+    folder.mkdir(exist_ok=True)
+    plt.figure(number).savefig(folder / f"{script.stem}_{number}.png", dpi=120)
+    print(f"Picture: examples/pictures/{script.stem}_{number}.png")
+# sphinx_gallery_end_ignore

@@ -1,19 +1,16 @@
 """
-=====================================================
+======================================================
 Outliers: which rows, how sure that is, and which cell
-=====================================================
+======================================================
 
-`VAEOutlierDetector` on measurements of breast tumours and on handwritten digits, which
-come with scikit-learn. Benign tumours, or known digits, are the normal rows. The first
-part hides a few malignant ones among the training rows; then training is on normal rows
-alone, and p-values say how often a normal row would be flagged. In between, a slip of
-the pen is found, a pipeline is fitted, and settings are chosen with labels and without.
-`IsolationForest` and the mean distance to five neighbours stand beside it throughout:
-nothing here is a contest that it always wins.
+:class:`~skvae.VAEOutlierDetector` on measurements of breast tumours and on handwritten
+digits, which come with scikit-learn. Benign tumours, or known digits, are the normal
+rows. The first part hides a few malignant ones among the training rows; then training
+is on normal rows alone, and p-values say how often a normal row would be flagged. In
+between, a slip of the pen is found, a pipeline is fitted, and settings are chosen with
+labels and without. ``IsolationForest`` and the mean distance to five neighbours stand
+beside it throughout: nothing here is a contest that it always wins.
 """
-
-import time
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,12 +24,9 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skvae import FeatureScoreDisplay, VAEOutlierDetector
+from skvae import FeatureScoreDisplay, ScoreDisplay, VAEOutlierDetector
 from skvae.likelihoods import Gaussian
 
-began = time.perf_counter()
-pictures = Path(__file__).resolve().parent / "pictures"
-pictures.mkdir(exist_ok=True)
 BLUE, ORANGE = "#3f90da", "#e76300"
 
 data = load_breast_cancer(as_frame=True)
@@ -75,13 +69,17 @@ for draw in range(3):
     print("{:<6} {:>13.3f} {:>6.3f} {:>10.3f} {:>6.3f} {:>8.3f}".format(draw, *cells))
 
 # %%
-# `predict` flags as many rows as ``contamination`` says, whatever they are. Once the
-# rows have been looked at, `set_contamination` moves the threshold without another fit.
+# ``predict`` flags as many rows as ``contamination`` says, whatever they are: those on
+# the left of the threshold. Scores have a long tail of low values; the shaded bin at
+# the end has all that are lower. Once the rows have been looked at,
+# ``set_contamination`` moves the threshold without another fit.
+
+names = np.where(is_outlier, "malignant", "benign")
+display = ScoreDisplay.from_estimator(detector, mixed, names)
 
 flagged = detector.predict(mixed) == -1
-mixed_scores, mixed_offset = detector.score_samples(mixed), detector.offset_
 print(
-    f"\nflagged at contamination=0.1: {flagged.sum()} rows, "
+    f"flagged at contamination=0.1: {flagged.sum()} rows, "
     f"{flagged[is_outlier].sum()} of the {is_outlier.sum()} malignant among them"
 )
 flagged = detector.set_contamination(0.05).predict(mixed) == -1
@@ -96,9 +94,11 @@ print(
 # With ``novelty=True`` the training rows are taken to be normal. Some are kept out of
 # training, so that scores of new rows can be compared with theirs: the p-value is the
 # share that scores as low, the row itself counted in. A tenth of 178 rows would be too
-# few for p-values of .05 (`p_values` warns of that), so it is 30 % here. Averaged over
-# splits without end, alarms among normal rows come at a rate of at most .05; in one
-# split the rate is another, because 53 rows are a small sample.
+# few for p-values of .05 (``p_values`` warns of that), so it is 30 % here. Averaged
+# over splits without end, alarms among normal rows come at a rate of at most .05; in
+# one split the rate is another, because 53 rows are a small sample. The picture has the
+# rows of all splits: p-values of normal rows are spread evenly, those of outliers crowd
+# near 0.
 
 print("\n== Trained on half of the benign rows, novelty=True\n")
 print(f"{'':6} {'AUROC':>29} {'':2} {'share with p <= .05':>20}")
@@ -128,14 +128,26 @@ for split in range(3):
 print(f"{'mean':6} {'':32} {np.mean(rates, axis=0)[0]:>9.1%}", end=" ")
 print(f"{np.mean(rates, axis=0)[1]:>10.1%}")
 
+figure, ax = plt.subplots(layout="constrained")
+bins = np.linspace(0, 1, 21)
+for values, name, colour in (
+    (p_malignant, "malignant", ORANGE),
+    (p_benign, "benign", BLUE),
+):
+    weights = np.full(len(values), 100 / len(values))
+    ax.hist(values, bins, weights=weights, color=colour, alpha=0.65, label=name)
+ax.axhline(5, color="0.2", linestyle=":", label="evenly spread")
+ax.set(xlabel="p-value, rows not trained on", ylabel="share of the rows, %")
+_ = ax.legend()
+
 # %%
 # Wrong cells in ordinary rows
 # ----------------------------
 # Now one cell of each held-out row is exchanged for that of another row. All cells are
 # real ones; they only do not belong together. A forest cuts one column at a time and
 # hardly sees that. The default score forgives a single cell much, by design: where
-# wrong cells are what is looked for, the least share of `score_features` is the better
-# guide. It holds each cell against the others of its row.
+# wrong cells are what is looked for, the least share of ``score_features`` is the
+# better guide. It holds each cell against the others of its row.
 
 rng = np.random.default_rng(0)
 train = benign.sample(frac=0.5, random_state=0)
@@ -184,7 +196,6 @@ for j in np.argsort(shares)[:3]:
 display = FeatureScoreDisplay.from_estimator(
     detector, pd.concat([slip, strangest]), rows=[0, 1], n_features=6
 )
-display.figure_.savefig(pictures / "outliers_why.png", dpi=120)
 
 # %%
 # A pipeline, and settings chosen with labels
@@ -192,7 +203,7 @@ display.figure_.savefig(pictures / "outliers_why.png", dpi=120)
 # A detector stands at the end of a pipeline like any other. If some outliers are known,
 # they can choose: each setting is fitted on normal rows, and judged by the AUROC among
 # validation rows. The labels are 1 for normal rows and 0 for outliers, so that a higher
-# `decision_function` goes with the greater label. ``refit=False``, because a refit
+# ``decision_function`` goes with the greater label. ``refit=False``, because a refit
 # would take the known outliers into training.
 
 half, known = malignant.iloc[::2], malignant.iloc[1::2]
@@ -249,7 +260,7 @@ for name, model in (("chosen", chosen), ("the defaults", default)):
 # %%
 # Settings chosen without labels
 # ------------------------------
-# `score` is the mean log-likelihood, so that a grid search needs no labels, only
+# ``score`` is the mean log-likelihood, so that a grid search needs no labels, only
 # held-out rows. It asks another question, though: which model describes normal rows
 # best, not which one tells them from outliers. The two need not agree. The logarithm
 # stays out of this search: it changes the units, and with them the density. So does
@@ -315,55 +326,15 @@ for name, scores in (
     print(f"{name:16} {roc_auc_score(known_rows, scores):>7.3f}")
 
 # %%
-# Pictures
-# --------
-# Scores have a long tail of low values: those below the left end are put into the first
-# bin. p-values of normal rows are spread evenly, those of outliers crowd near 0.
 
-figure, (score_ax, p_ax) = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
-low = np.quantile(mixed_scores, 0.03)
-bins = np.linspace(low, mixed_scores.max(), 41)
-for some, name, colour in (
-    (~is_outlier, "benign", BLUE),
-    (is_outlier, "malignant", ORANGE),
-):
-    values = np.clip(mixed_scores[some], low, None)
-    label = f"{name}, {some.sum()}"
-    score_ax.hist(values, bins, color=colour, alpha=0.65, label=label)
-score_ax.axvline(mixed_offset, color="0.2", linestyle="--")
-score_ax.annotate(
-    "offset_ at\ncontamination=0.1",
-    (mixed_offset, 0.96),
-    xycoords=("data", "axes fraction"),
-    xytext=(6, 0),
-    textcoords="offset points",
-    va="top",
-)
-score_ax.set(
-    xlabel="score, nats; the first bin holds all lower ones",
-    ylabel="rows",
-    title="Contaminated training rows",
-)
-score_ax.legend(frameon=False, loc="upper left")
+# sphinx_gallery_start_ignore
+# A script keeps its pictures; in the gallery they are closed by now.
+from pathlib import Path
 
-bins = np.linspace(0, 1, 21)
-for values, name, colour in (
-    (p_malignant, "malignant", ORANGE),
-    (p_benign, "benign", BLUE),
-):
-    weights = np.full(len(values), 100 / len(values))
-    p_ax.hist(values, bins, weights=weights, color=colour, alpha=0.65, label=name)
-p_ax.axhline(5, color="0.2", linestyle=":", label="evenly spread")
-p_ax.set(
-    xlabel="p-value",
-    ylabel="share of the rows, %",
-    title="novelty=True: rows not trained on, all splits",
-)
-p_ax.legend(frameon=False, loc="upper right")
-figure.savefig(pictures / "outliers.png", dpi=120)
-
-# %%
-
-print(f"\nPictures: {pictures / 'outliers.png'}")
-print(f"          {pictures / 'outliers_why.png'}")
-print(f"Total time: {time.perf_counter() - began:.0f} s")
+for number in plt.get_fignums():
+    script = Path(__file__)
+    folder = script.with_name("pictures")
+    folder.mkdir(exist_ok=True)
+    plt.figure(number).savefig(folder / f"{script.stem}_{number}.png", dpi=120)
+    print(f"Picture: examples/pictures/{script.stem}_{number}.png")
+# sphinx_gallery_end_ignore

@@ -4,10 +4,10 @@ A protein family: sequences as a table of labels
 ==================================================
 
 An alignment of related proteins is a table: a row a sequence, a column a site, and in
-each cell one of 21 labels, twenty amino acids and the gap. `VAETransformer` takes it as
-it is. Codes of two numbers are a map of the family. If a model knows which letters go
-together at different sites, held-out sequences are likelier under it than under one in
-which sites are independent.
+each cell one of 21 labels, twenty amino acids and the gap.
+:class:`~skvae.VAETransformer` takes it as it is. Codes of two numbers are a map of the
+family. If a model knows which letters go together at different sites, held-out
+sequences are likelier under it than under one in which sites are independent.
 
 Give the path of an aligned FASTA file, plain or gzipped, such as a family of Pfam, to
 see a real one::
@@ -22,7 +22,6 @@ only thing that ties its sites together is descent.
 
 import gzip
 import sys
-import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -30,11 +29,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import normalized_mutual_info_score
 
-from skvae import VAETransformer
+from skvae import LatentSpaceDisplay, VAETransformer
 
-began = time.perf_counter()
-pictures = Path(__file__).resolve().parent / "pictures"
-pictures.mkdir(exist_ok=True)
 AMINO_ACIDS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 
 # %%
@@ -160,47 +156,39 @@ for label, frequencies in agreement.items():
 # %%
 # The map
 # -------
-# Codes are coloured by the letter at one site: the one that says most of the place on
-# the map, by its mutual information with the cells of a grid on it. Sites that never
-# change say nothing, and those that change at random little.
+# What does a site say of the place on the map? Its mutual information with the cells of
+# a grid on it. Sites that never change say nothing, and those that change at random
+# little.
 
-codes = models["map, 2 components"].transform(table(train))
+on_map = models["map, 2 components"]
+codes = on_map.transform(table(train))
 edges = [np.quantile(column, np.linspace(0, 1, 6)[1:-1]) for column in codes.T]
 cell = 5 * np.digitize(codes[:, 0], edges[0]) + np.digitize(codes[:, 1], edges[1])
 information = [normalized_mutual_info_score(site, cell) for site in train.T]
-site = int(np.argmax(information))
-letters, counts = np.unique(train[:, site], return_counts=True)
-common = letters[np.argsort(-counts)][:7]
-print(f"\nThe site that says most of the map: {site + 1}")
 
-COLOURS = [
-    *("#3f90da", "#ffa90e", "#bd1f01", "#832db6"),
-    *("#a96b59", "#e76300", "#92dadd"),
-]
-figure, (map_ax, site_ax) = plt.subplots(
-    1, 2, figsize=(12, 5), layout="constrained", width_ratios=(1.1, 1)
+figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+ax.bar(np.arange(len(information)) + 1, information)
+_ = ax.set(xlabel="site", ylabel="normalised mutual information")
+
+# %%
+# Codes are coloured by the commonest letters at the site that says most; sequences with
+# another letter there are grey. Ellipses say how sure the encoder is of some of them.
+
+# sphinx_gallery_thumbnail_number = 2
+letters = table(train).iloc[:, np.argmax(information)]
+common = letters.value_counts().index[:6]
+display = LatentSpaceDisplay.from_estimator(
+    on_map, table(train), letters.where(letters.isin(common))
 )
-rare = ~np.isin(train[:, site], common)
-map_ax.scatter(*codes[rare].T, s=8, color="0.8", label="others")
-for letter, colour in zip(common, COLOURS, strict=False):
-    with_letter = train[:, site] == letter
-    label = "gap" if letter == "-" else letter
-    map_ax.scatter(*codes[with_letter].T, s=8, color=colour, label=label)
-map_ax.legend(title=f"site {site + 1}", markerscale=2, frameon=False)
-map_ax.set(
-    xlabel="component 0",
-    ylabel="component 1",
-    title=f"{name}: codes of {len(train)} sequences",
-)
-site_ax.bar(np.arange(len(information)) + 1, information, color="#3f90da")
-site_ax.set(
-    xlabel="site",
-    ylabel="normalised mutual information",
-    title="What a site says of the place on the map",
-)
-figure.savefig(pictures / "protein_family.png", dpi=120)
 
 # %%
 
-print(f"\nPicture: {pictures / 'protein_family.png'}")
-print(f"Total time: {time.perf_counter() - began:.0f} s")
+# sphinx_gallery_start_ignore
+# A script keeps its pictures; in the gallery they are closed by now.
+for number in plt.get_fignums():
+    script = Path(__file__)
+    folder = script.with_name("pictures")
+    folder.mkdir(exist_ok=True)
+    plt.figure(number).savefig(folder / f"{script.stem}_{number}.png", dpi=120)
+    print(f"Picture: examples/pictures/{script.stem}_{number}.png")
+# sphinx_gallery_end_ignore

@@ -13,8 +13,10 @@ from skvae.frames import Table
 if TYPE_CHECKING:
     from skvae.base import BaseVAE
 
-__all__ = ["interpolate", "traverse"]
+__all__ = ["SUMS_TO_ONE", "interpolate", "traverse", "traversed_codes"]
 
+#: The supports of posteriors whose codes sum to 1: their components are shares.
+SUMS_TO_ONE = ("simplex", "classes")
 #: Sine of the angle between codes, below which an arc is a straight line.
 _LEAST_SINE = 1e-8
 
@@ -143,17 +145,51 @@ def traverse(
     if numbers.ndim != 1:
         raise ValueError(f"values must be one number a row, got shape {numbers.shape}.")
     check_scalar(component, "component", Integral, min_val=0, max_val=len(z) - 1)
-    Z = np.tile(z, (len(numbers), 1))
-    if _is_share(estimator):
-        Z = np.outer(1 - numbers, _proportions(z, component))
-    Z[:, component] = numbers
-    return estimator.inverse_transform(Z)
+    support = "real"
+    if hasattr(estimator, "_fitted_model"):
+        support = estimator._fitted_model(np.float64).model.posterior.support
+    return estimator.inverse_transform(traversed_codes(z, component, numbers, support))
 
 
-def _is_share(estimator: "BaseVAE") -> bool:
-    """Whether the components of a code sum to 1."""
-    support = estimator._fitted_model(np.float64).model.posterior.support
-    return support in ("simplex", "classes")
+def traversed_codes(
+    z: np.ndarray, component: int, values: np.ndarray, support: str = "real"
+) -> np.ndarray:
+    """Codes on a walk along one component, which `traverse` decodes.
+
+    Parameters
+    ----------
+    z : ndarray of shape (n_components,)
+        The code to start from.
+    component : int
+        Which of its components is to move, counted from 0.
+    values : ndarray of shape (n_values,)
+        What it is to be.
+    support : str, default="real"
+        Where codes lie: see `skvae.posteriors.Posterior`. Where they sum to 1, the
+        other components keep their proportions, and elsewhere their values.
+
+    Returns
+    -------
+    Z : ndarray of shape (n_values, n_components)
+        The codes. Whether they lie in the support is not checked.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.latent import traversed_codes
+    >>> z, values = np.array([0.2, 0.6, 0.2]), np.array([0.0, 0.6])
+    >>> traversed_codes(z, 0, values)
+    array([[0. , 0.6, 0.2],
+           [0.6, 0.6, 0.2]])
+    >>> traversed_codes(z, 0, values, "simplex").round(2)
+    array([[0.  , 0.75, 0.25],
+           [0.6 , 0.3 , 0.1 ]])
+    """
+    Z = np.tile(z, (len(values), 1))
+    if support in SUMS_TO_ONE:
+        Z = np.outer(1 - values, _proportions(z, component))
+    Z[:, component] = values
+    return Z
 
 
 def _proportions(z: np.ndarray, component: int) -> np.ndarray:

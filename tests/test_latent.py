@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
+from sklearn.decomposition import PCA
 
 from skvae import VAETransformer, interpolate, traverse
 
@@ -77,6 +78,13 @@ def test_a_traversal_moves_one_component():
     codes[:, 1] = values
     found = traverse(vae, A, 1, values)
     pd.testing.assert_frame_equal(found, vae.inverse_transform(codes))
+
+
+def test_other_transformers_are_traversed():
+    pca = PCA(2).fit(FRAME)
+    codes = np.array([[0.5, -1.0], [0.5, 1.0]])
+    found = traverse(pca, [0.5, 0.0], 1, [-1.0, 1.0])
+    np.testing.assert_array_equal(found, pca.inverse_transform(codes))
 
 
 @pytest.mark.parametrize("name", ["dirichlet", "categorical"])

@@ -1,7 +1,8 @@
 """Pictures of fitted models, in the manner of scikit-learn's displays.
 
 Each display is one file: made by `from_estimator`, drawn by `plot`, with the artists as
-attributes. Matplotlib is imported when something is drawn, and not before.
+attributes. What several share, or what is an idea of its own, stands in a file beside
+them. Matplotlib is imported when something is drawn, and not before.
 """
 
 from skvae.display.feature_scores import FeatureScoreDisplay

@@ -12,15 +12,15 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skvae import frames
+from skvae.display.bars import axes_of_bars, draw_bars, fit_names
+from skvae.display.rows import cells, count_rows, evenly_spaced, positions, row_labels
 from skvae.display.style import (
     BLUE,
     VERMILLION,
-    cells,
+    check_has,
     column_name,
     pyplot,
-    row_labels,
     shortened,
-    taken,
     written,
 )
 from skvae.frames import Table
@@ -36,9 +36,6 @@ __all__ = ["FeatureScoreDisplay"]
 
 #: The colours of bars below and above 0.
 _LOWERS, _RAISES = VERMILLION, BLUE
-#: Inches: the width of the bars' place, to which that of the names is added; the height
-#: of a bar, and of what stands above and below the bars.
-_WIDTH, _BAR, _AROUND = 5.2, 0.27, 0.8
 #: Letters of a row's label.
 _LABEL = 30
 #: Share of the range of the bars that is left on either side, for each letter and sign
@@ -225,31 +222,24 @@ class FeatureScoreDisplay:
         >>> plt.close(figure)
         """
         pyplot(cls)
-        if not hasattr(estimator, "score_features"):
-            raise TypeError(
-                f"{type(estimator).__name__} has no score_features, which "
-                "VAEOutlierDetector and VAETransformer have. Of a pipeline, give the "
-                "last step, and the rows that it sees."
-            )
+        check_has(
+            estimator,
+            ["score_features"],
+            "has no score_features, which VAEOutlierDetector and VAETransformer have",
+        )
         check_is_fitted(estimator)
         check_scalar(n_rows, "n_rows", Integral, min_val=1)
         check_scalar(n_features, "n_features", Integral, min_val=1)
-        rows = None if rows is None else _positions(rows)
+        n_samples = count_rows(X)
+        rows = None if rows is None else positions(rows, n_samples)
         if is_outlier_detector(estimator) and reference is not None:
             raise ValueError(
                 f"reference is for VAETransformer: {type(estimator).__name__} knows "
                 "what is typical from its fit. Leave it out."
             )
         scores = estimator.score_samples(X)
-        n_samples = len(scores)
         if rows is None:
             rows = np.argsort(scores, kind="stable")[:n_rows]
-        outside = rows[(rows < 0) | (rows >= n_samples)]
-        if len(outside):
-            raise ValueError(
-                f"rows holds {outside[0]}, but X has {n_samples} rows, whose "
-                f"positions, whatever the index, run from 0 to {n_samples - 1}."
-            )
         if is_outlier_detector(estimator):
             typical = _typical_of_detector(estimator)
         else:
@@ -259,7 +249,7 @@ class FeatureScoreDisplay:
                     "one row: give reference, such as the rows of fit."
                 )
             typical = _typical_of_rows(estimator, X if reference is None else reference)
-        drawn = taken(X, rows)
+        drawn = frames.taken(X, rows)
         layout = estimator._state["table"]["layout"]
         display = cls(
             np.asarray(estimator.score_features(drawn)),
@@ -319,25 +309,17 @@ class FeatureScoreDisplay:
             )
         if ax is None:
             n_bars = min(n_features, n_names) + (n_names > n_features) + 1
-            self.figure_, axes = plt.subplots(
-                n_rows,
-                figsize=(2 * _WIDTH, n_rows * (n_bars * _BAR + _AROUND)),
-                layout="constrained",
-                squeeze=False,
-            )
-            self.figure_.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-            self.axes_ = axes[:, 0]
+            self.axes_ = axes_of_bars(plt, n_bars, n_axes=n_rows)
         else:
-            self.figure_, self.axes_ = ax.figure, np.array([ax], dtype=object)
+            self.axes_ = np.array([ax], dtype=object)
         self.ax_ = self.axes_[0]
+        self.figure_ = self.ax_.figure
         self.bars_ = [
             self._plot_row(i, heights[i], n_features, own)
             for i, own in enumerate(self.axes_)
         ]
         if ax is None:
-            names = [name for own in self.axes_ for name in own.get_yticklabels()]
-            widest = max(name.get_window_extent().width for name in names)
-            self.figure_.set_figwidth(_WIDTH + widest / self.figure_.dpi)
+            fit_names(self.axes_)
         relative = f", relative to {self.relative_to}" if self.relative_to else ""
         unit = f" ({self.unit})" if self.unit else ""
         self.axes_[-1].set_xlabel(f"contribution to the score{relative}{unit}")
@@ -356,23 +338,18 @@ class FeatureScoreDisplay:
         ticks.append(self.last)
         lengths.append(heights[-1])
 
-        places = np.arange(len(lengths))
+        numbers = _signed(lengths)
         colours = [_LOWERS if length < 0 else _RAISES for length in lengths]
-        bars = ax.barh(places, lengths, color=colours)
+        of_columns = [place < len(shown) for place in range(len(lengths))]
+        bars = draw_bars(
+            ax, lengths, ticks, numbers, colours=colours, of_columns=of_columns
+        )
         for bar, colour, j in zip(bars, colours, shown, strict=False):
             if self.values is not None and is_hole(self.values[i][j]):
                 bar.set(facecolor="none", edgecolor=colour, hatch="/////")
-        numbers = _signed(lengths)
-        ax.bar_label(bars, numbers, padding=3, fontsize="small")
-        ax.axvline(0, color="0.3", linewidth=0.8)
-        ax.set_yticks(places, ticks, parse_math=False)  # a name may hold "$"
-        for tick in ax.get_yticklabels()[len(shown) :]:
-            tick.set_fontstyle("italic")  # these are no columns
-        ax.tick_params(axis="y", length=0)
-        ax.spines[["top", "right", "left"]].set_visible(False)
         low, high = min(0.0, *lengths), max(0.0, *lengths)
         margin = _LETTER * (1 + max(map(len, numbers))) * (high - low or 1.0)
-        ax.set(xlim=(low - margin, high + margin), ylim=(len(places) - 0.4, -0.6))
+        ax.set_xlim(low - margin, high + margin)
         label = shortened(i if self.labels is None else self.labels[i], _LABEL)
         unit = f" {self.unit}" if self.unit else ""
         score = self.scores[i]
@@ -385,24 +362,6 @@ class FeatureScoreDisplay:
         """What a column is called, and its value in the row."""
         name = column_name(self.feature_names[j])
         return name if self.values is None else f"{name} = {written(self.values[i][j])}"
-
-
-def _positions(rows: ArrayLike) -> np.ndarray:
-    """The rows that are asked for, as an array of whole numbers."""
-    positions = np.atleast_1d(np.asarray(rows))
-    if positions.dtype == bool:
-        raise TypeError(
-            "rows holds True or False: give positions, such as numpy.flatnonzero(rows)."
-        )
-    if positions.ndim != 1 or not len(positions):
-        raise ValueError(
-            f"rows must be an int or a sequence of at least one, got {rows!r}."
-        )
-    if positions.dtype.kind not in "iu":
-        raise TypeError(
-            f"rows must be whole numbers, the positions of rows, got {rows!r}."
-        )
-    return positions
 
 
 def _typical_of_detector(estimator: "BaseVAE") -> dict[str, Any]:
@@ -424,9 +383,7 @@ def _typical_of_detector(estimator: "BaseVAE") -> dict[str, Any]:
 
 def _typical_of_rows(estimator: "BaseVAE", X: Table) -> dict[str, Any]:
     """Likewise of a transformer's: the medians over the rows that have the cell."""
-    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
-    n_taken = min(n_rows, _REFERENCE_ROWS)
-    some = taken(X, np.linspace(0, n_rows - 1, n_taken).round().astype(int))
+    some = frames.taken(X, evenly_spaced(count_rows(X), _REFERENCE_ROWS))
     observed = np.array(estimator.score_features(some))
     numbers = estimator._check_rows(some)
     holes = np.isnan(numbers.toarray() if issparse(numbers) else numbers)

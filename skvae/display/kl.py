@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.display.style import BLACK, BLUE, VERMILLION, pyplot
+from skvae.display.components import priors_of_fit
+from skvae.display.style import BLACK, BLUE, VERMILLION, check_has, pyplot
 from skvae.frames import Table
-from skvae.settings import from_state
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -158,20 +158,19 @@ class KLDisplay:
         """
         pyplot(cls)
         check_is_fitted(estimator)
-        name = type(estimator).__name__
-        if not hasattr(estimator, "kl_per_component_"):
-            raise TypeError(
-                f"{name} has no kl_per_component_, which VAETransformer, VAEImputer "
-                "and VAEOutlierDetector have. Of a pipeline, give the last step, and "
-                "the rows that it sees."
-            )
+        check_has(
+            estimator,
+            ["kl_per_component_"],
+            "has no kl_per_component_, which VAETransformer, VAEImputer and "
+            "VAEOutlierDetector have",
+        )
         if X is None:
             _check_divergences(estimator)
             return cls(estimator.kl_per_component_).plot(ax)
         if estimator.kl_per_component_.ndim > 1:
             raise ValueError(
-                f"X is for models with one code, and {name} is an ensemble. Leave X "
-                "out, to draw the divergences in the rows of fit."
+                f"X is for models with one code, and {type(estimator).__name__} is an "
+                "ensemble. Leave X out, to draw the divergences in the rows of fit."
             )
         from skvae.inspection import diagnostics  # brings torch along
 
@@ -285,20 +284,14 @@ class KLDisplay:
 
 def _check_divergences(estimator: "BaseVAE") -> None:
     """Refuse where `kl_per_component_` is not of components, or not from the prior."""
-    from skvae import posteriors, priors  # they bring torch along
-
-    geometry = estimator._state["geometry"]
-    posterior = from_state(geometry["posterior"], posteriors.FAMILIES)
-    prior = from_state(geometry["prior"], priors.FAMILIES).in_training
-    default = priors.FAMILIES[posterior.prior]()
+    posterior, prior, standard = priors_of_fit(estimator)
     kl = estimator.kl_per_component_
-    if prior in (None, default) and kl.shape[-1] == estimator.n_components_:
+    if prior == standard and kl.shape[-1] == estimator.n_components_:
         return
     remedy = "Give X, such as the rows of fit, to draw what diagnostics knows of them."
     if kl.ndim > 1:
         remedy = "Of an ensemble there is nothing else to draw."
     raise ValueError(
-        f"Under posterior={posterior!r} and prior={prior or default!r} "
-        "kl_per_component_ is not the divergence of single components from the prior. "
-        f"{remedy}"
+        f"Under posterior={posterior!r} and prior={prior!r} kl_per_component_ is not "
+        f"the divergence of single components from the prior. {remedy}"
     )

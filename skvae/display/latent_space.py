@@ -1,26 +1,24 @@
 """LatentSpaceDisplay: where rows are among the codes, and how surely."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
-from skvae.display.style import (
-    BLACK,
-    BLUE,
-    COLOURS,
-    GREY,
+from skvae.display.components import (
     component_numbers,
-    legend_beside,
+    has_normal_prior,
+    has_positive_codes,
+    measured,
     one_model,
-    pyplot,
-    shortened,
 )
-from skvae.frames import Matrix, Table
-from skvae.labels import Column
+from skvae.display.ellipses import outline, posteriors_of_rows
+from skvae.display.groups import Group, grouped
+from skvae.display.style import BLACK, GREY, legend_beside, pyplot, shortened
+from skvae.frames import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,21 +26,10 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
 
     from skvae.base import BaseVAE
-    from skvae.fitted import FittedModel
 
-__all__ = [
-    "LatentSpaceDisplay",
-    "has_normal_prior",
-    "has_positive_codes",
-    "measured",
-    "named",
-]
+__all__ = ["LatentSpaceDisplay"]
 
-#: Classes take colours and markers in turn, so that the first 63 pairs differ.
-_MARKERS = "o^sDvX<>*"
-#: Classes with a colour and a marker of their own, at most: the commonest.
-_MOST_CLASSES = 20
-#: Letters of a class's name.
+#: Letters of the name of the labels.
 _NAME = 24
 #: Inches: side of the axes, and width of what stands beside it.
 _SIDE, _BESIDE = 4.8, 1.5
@@ -52,12 +39,6 @@ _STRIP, _AROUND = 0.6, 1.0
 _SPREAD = 0.35
 #: Rows from which points are pixels in vector formats.
 _RASTERIZED = 2_000
-#: Draws behind the covariance of a posterior without a closed form.
-_DRAWS = 4_096
-#: Rows that tell what an autoencoder's components do for its reconstructions.
-_ROWS = 2_000
-#: Corners of an outline, the last of which is the first.
-_CORNERS = 73
 _OF_PRIOR: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "zorder": 0.5}
 
 
@@ -171,7 +152,7 @@ class LatentSpaceDisplay:
         y: ArrayLike | None = None,
         *,
         components: ArrayLike | None = None,
-        n_ellipses: int = 25,
+        n_ellipses: int | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
         """Encode rows with a fitted estimator, and draw their codes.
@@ -192,9 +173,11 @@ class LatentSpaceDisplay:
             divergence, or where it does not fall apart into components by activity, as
             in `diagnostics`; of an autoencoder, by what reconstructions change if the
             component is set to its mean.
-        n_ellipses : int, default=25
-            Rows whose posteriors are drawn, evenly spaced, at most. There are none for
-            codes that are points or classes, nor under "cauchy", which has no variance.
+        n_ellipses : int or None, default=None
+            Rows whose posteriors are drawn, evenly spaced, at most. None: a tenth of
+            the rows, 25 at most, and no more than together cover a tenth of the box
+            around the codes, but 3 in any case. There are none for codes that are
+            points or classes, nor under "cauchy", which has no variance.
         ax : matplotlib Axes or None, default=None
             Where to draw; ``layout="constrained"`` gives the legend, which is beside
             the axes, the room that it needs. None makes a figure.
@@ -232,7 +215,8 @@ class LatentSpaceDisplay:
         >>> plt.close(display.figure_)
         """
         pyplot(cls)
-        check_scalar(n_ellipses, "n_ellipses", Integral, min_val=0)
+        if n_ellipses is not None:
+            check_scalar(n_ellipses, "n_ellipses", Integral, min_val=0)
         fitted = one_model(estimator)
         X = estimator._check_rows(X)
         codes, worth, names = measured(estimator, X)
@@ -244,16 +228,15 @@ class LatentSpaceDisplay:
             raise ValueError(
                 f"components must be one or two, for as many axes, got {components}."
             )
-        n_ellipses = min(len(codes), n_ellipses)
-        rows = np.linspace(0, len(codes) - 1, n_ellipses).round().astype(int)
-        covariances = _covariances(fitted, X, rows, components)
+        codes = codes[:, components]
+        rows, covariances = posteriors_of_rows(fitted, X, codes, components, n_ellipses)
         name = getattr(y, "name", None)
         display = cls(
-            codes[:, components],
+            codes,
             [names[component] for component in components],
             y=y,
             y_name="y" if name is None else str(name),
-            ellipse_rows=rows[: len(covariances)],
+            ellipse_rows=rows,
             covariances=covariances,
             has_normal_prior=has_normal_prior(fitted),
             log_scale=has_positive_codes(fitted),
@@ -283,7 +266,7 @@ class LatentSpaceDisplay:
         """
         plt = pyplot(type(self))
         codes = np.asarray(self.codes, dtype=np.float64)
-        groups, numbers = _grouped(self.y, self.y_name, len(codes))
+        groups, numbers = grouped(self.y, self.y_name, len(codes))
         is_flat = codes.shape[1] == 1
         in_strips = is_flat and numbers is None
         if ax is None:
@@ -296,7 +279,7 @@ class LatentSpaceDisplay:
             heights: Any = _strips(groups, len(codes)) if in_strips else numbers
             codes = np.column_stack([codes, heights])
         self._plot_points(codes, groups, None if is_flat else numbers)
-        self._plot_ellipses(codes, is_flat)
+        self._plot_ellipses(codes)
         self._plot_rings(is_flat)
         ax.set_xlabel(self.names[0])
         if not is_flat:
@@ -319,7 +302,7 @@ class LatentSpaceDisplay:
     def _plot_points(
         self,
         codes: np.ndarray,
-        groups: "Sequence[_Group]",
+        groups: Sequence[Group],
         numbers: np.ndarray | None,
     ) -> None:
         """Points of each group, coloured by numbers if there are any."""
@@ -339,24 +322,15 @@ class LatentSpaceDisplay:
                 self.ax_.scatter(x, y, marker=group.marker, **colour, **look)
             )
 
-    def _plot_ellipses(self, codes: np.ndarray, is_flat: bool) -> None:
+    def _plot_ellipses(self, codes: np.ndarray) -> None:
         """Outlines of posteriors, with a halo where the cloud of points is dense."""
         from matplotlib.collections import LineCollection
         from matplotlib.patheffects import withStroke
 
-        angles = np.linspace(0, 2 * np.pi, _CORNERS)
-        circle = np.array([np.cos(angles), np.sin(angles)])
-        if is_flat:
-            circle = np.array([[-1, 1], [0, 0]])
-        outlines = []
-        for row, covariance in zip(self.ellipse_rows, self.covariances, strict=True):
-            variances, axes = np.linalg.eigh(covariance)
-            factor = np.zeros((2, 2))
-            factor[: len(axes), : len(axes)] = axes * np.sqrt(variances.clip(0))
-            steps = (factor @ circle).T
-            outlines.append(
-                codes[row] * np.exp(steps) if self.log_scale else codes[row] + steps
-            )
+        outlines = [
+            outline(codes[row], np.asarray(covariance), self.log_scale)
+            for row, covariance in zip(self.ellipse_rows, self.covariances, strict=True)
+        ]
         self.ellipses_ = LineCollection(
             outlines,
             colors=BLACK,
@@ -380,7 +354,7 @@ class LatentSpaceDisplay:
             self.rings_.append(self.ax_.add_patch(ring))
         self.ax_.set_aspect("equal", adjustable="datalim")
 
-    def _explain(self, groups: "Sequence[_Group]", numbers: np.ndarray | None) -> None:
+    def _explain(self, groups: Sequence[Group], numbers: np.ndarray | None) -> None:
         """A colour bar, or a legend of classes."""
         if numbers is not None:
             self.colorbar_ = self.figure_.colorbar(
@@ -412,198 +386,9 @@ class LatentSpaceDisplay:
         return "; ".join(parts)
 
 
-class _Group(NamedTuple):
-    """Rows that are drawn alike."""
-
-    name: str
-    rows: np.ndarray
-    colour: str
-    marker: str
-
-
-def _grouped(y: Any, name: str, n_rows: int) -> tuple[list[_Group], np.ndarray | None]:
-    """Rows by their labels, and the labels if they are numbers.
-
-    Returns
-    -------
-    groups : list of _Group
-    numbers : ndarray of shape (n_rows,) or None
-    """
-    if y is None:
-        return [_Group("", np.arange(n_rows), BLUE, "o")], None
-    y = y if hasattr(y, "dtype") else np.array(y, dtype=object)
-    if y.shape != (n_rows,):
-        raise ValueError(
-            f"y must hold one label for each of {n_rows} rows, got shape {y.shape}."
-        )
-    column = Column(name, y)
-    column.check()
-    if not column.holds_numbers():
-        levels, _ = column.levels()
-        codes = np.nan_to_num(column.codes(levels, "missing"), nan=-1).astype(int)
-        return _classes(levels, codes), None
-    numbers = column.numbers()
-    is_known = ~np.isnan(numbers)
-    distinct = np.unique(numbers[is_known])
-    if not column.is_whole() or len(distinct) > _MOST_CLASSES:
-        known = _Group("", np.flatnonzero(is_known), BLUE, "o")
-        return [known, *_grey("no label", ~is_known)], numbers
-    codes = np.where(is_known, np.searchsorted(distinct, numbers), -1)
-    is_bool = "bool" in str(y.dtype).lower()
-    levels = distinct.astype(bool if is_bool else int).tolist()
-    return _classes(levels, codes), None
-
-
-def _classes(levels: Sequence[Any], codes: np.ndarray) -> list[_Group]:
-    """Groups of the commonest levels, in their order, and of the other rows."""
-    counts = np.bincount(codes[codes >= 0], minlength=len(levels))
-    commonest = np.argsort(-counts, kind="stable")[:_MOST_CLASSES]
-    shown = [k for k in np.sort(commonest) if counts[k]]
-    groups = [
-        _Group(
-            f"{shortened(levels[k], _NAME)} ({counts[k]:,})",
-            np.flatnonzero(codes == k),
-            COLOURS[i % len(COLOURS)],
-            _MARKERS[i % len(_MARKERS)],
-        )
-        for i, k in enumerate(shown)
-    ]
-    n_others = np.count_nonzero(counts) - len(shown)
-    others = (codes >= 0) & ~np.isin(codes, shown)
-    return [
-        *groups,
-        *_grey(f"{n_others} others", others),
-        *_grey("no label", codes < 0),
-    ]
-
-
-def _grey(name: str, mask: np.ndarray) -> list[_Group]:
-    """A group in grey, or none if it would be empty."""
-    rows = np.flatnonzero(mask)
-    return [_Group(f"{name} ({len(rows):,})", rows, GREY, "o")] if len(rows) else []
-
-
-def _strips(groups: Sequence[_Group], n_rows: int) -> np.ndarray:
+def _strips(groups: Sequence[Group], n_rows: int) -> np.ndarray:
     """Heights of points: the number of the group, and some chance."""
     heights = np.random.default_rng(0).uniform(-_SPREAD, _SPREAD, n_rows)
     for place, group in enumerate(groups):
         heights[group.rows] += place
     return heights
-
-
-def _covariances(
-    fitted: "FittedModel", X: Matrix, rows: np.ndarray, components: np.ndarray
-) -> np.ndarray:
-    """Covariances of the posteriors of some rows, or of none where there are none.
-
-    Of the logarithms of positive codes.
-    """
-    from skvae import posteriors
-    from skvae.core import evaluation
-    from skvae.core.rows import gather, to_tensors
-    from skvae.posteriors.gaussian import FullGaussianCodes, GaussianCodes
-
-    model = fitted.model
-    without = isinstance(model.posterior, posteriors.Point | posteriors.Cauchy)
-    if without or model.posterior.is_discrete or not len(rows):
-        return np.empty((0, len(components), len(components)))
-    encoded = fitted.table.encode(gather(X, rows), fitted.dtype)
-    inputs, *_ = to_tensors(encoded, fitted.device)
-    code = evaluation.codes(model, fitted.weights, inputs)
-    if isinstance(code, GaussianCodes):
-        covariances = (2 * code.log_scale).exp().diag_embed()
-    elif isinstance(code, FullGaussianCodes):
-        covariances = code.factor @ code.factor.mT
-    else:
-        drawn = code.rsample(evaluation.shared_noise(model, _DRAWS, inputs))
-        drawn = drawn.log() if has_positive_codes(fitted) else drawn
-        centered = drawn - drawn.mean(0)
-        covariances = centered.movedim(0, -1) @ centered.movedim(0, 1) / _DRAWS
-    return covariances.numpy(force=True)[:, components][:, :, components]
-
-
-def has_normal_prior(fitted: "FittedModel") -> bool:
-    """Whether codes have a prior, and it is standard normal."""
-    from skvae import posteriors, priors
-
-    is_point = isinstance(fitted.model.posterior, posteriors.Point)
-    return isinstance(fitted.model.prior, priors.Gaussian) and not is_point
-
-
-def has_positive_codes(fitted: "FittedModel") -> bool:
-    """Whether the decoder reads the logarithms of codes."""
-    from skvae.posteriors.base import Positive
-
-    return isinstance(fitted.model.posterior, Positive)
-
-
-def measured(
-    estimator: "BaseVAE", X: Matrix
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Codes of rows, and what each component tells of them.
-
-    Parameters
-    ----------
-    estimator : VAETransformer, VAEImputer or AETransformer
-        Fitted.
-    X : ndarray or sparse matrix of shape (n_samples, n_features)
-        Validated.
-
-    Returns
-    -------
-    codes : ndarray of shape (n_samples, n_components)
-        Posterior means.
-    worth : ndarray of shape (n_components,)
-        Divergences in nats, or activities where there are none of single components;
-        of points, what reconstructions lose without each.
-    names : list of str
-        What components are called: see `named`.
-    """
-    from skvae.core import evaluation
-    from skvae.inference import encoded_rows
-    from skvae.inspection import _activity
-    from skvae.posteriors import Point
-    from skvae.threads import limited
-
-    fitted = one_model(estimator)
-    model, weights = fitted.model, fitted.weights
-    blocks, kl = [], np.zeros(model.n_components)
-    with limited(estimator.network):
-        prior = model.prior_of(weights)
-        for _, (inputs, *_) in encoded_rows(fitted, X):
-            code = evaluation.codes(model, weights, inputs)
-            blocks.append(code.mean.numpy(force=True))
-            part = code.kl_divergence(prior)
-            if part is None or part.shape[1] != model.n_components:
-                kl += np.nan
-            else:
-                kl += part.sum(0).numpy(force=True) / X.shape[0]
-    codes = np.concatenate(blocks)
-    if isinstance(model.posterior, Point):
-        return codes, _lost(fitted, codes), named(kl, "component {}")
-    if np.isnan(kl).any():
-        worth = _activity(fitted, X)
-        return codes, worth, named(worth, "component {} (activity {:.2f})")
-    return codes, kl, named(kl, "component {} ({:.2f} nats)")
-
-
-def named(worth: Iterable[float], name: str) -> list[str]:
-    """What components are called, by their numbers and what they are worth."""
-    return [name.format(j, part) for j, part in enumerate(worth)]
-
-
-def _lost(fitted: "FittedModel", codes: np.ndarray) -> np.ndarray:
-    """What reconstructions change if a component is set to its mean over rows.
-
-    Squared, in units of the variances of the reconstructions, averaged over columns.
-    """
-    some = codes[:: -(-len(codes) // _ROWS)]
-    whole = fitted.means(some)
-    variances = whole.var(axis=0)
-    variances[variances == 0] = 1.0
-    lost = np.empty(codes.shape[1])
-    for component in range(len(lost)):
-        without = some.copy()
-        without[:, component] = some[:, component].mean()
-        lost[component] = ((fitted.means(without) - whole) ** 2 / variances).mean()
-    return lost

@@ -12,18 +12,10 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skvae import frames
+from skvae.display.bars import axes_of_bars, draw_bars, fit_names
 from skvae.display.images import as_images, draw_images, frame_images
-from skvae.display.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    column_name,
-    numbers,
-    positions,
-    pyplot,
-    row_labels,
-    shortened,
-)
+from skvae.display.rows import count_rows, evenly_spaced, numbers, positions, row_labels
+from skvae.display.style import BLACK, BLUE, GREEN, column_name, pyplot, shortened
 from skvae.frames import Layout, Table
 
 if TYPE_CHECKING:
@@ -43,9 +35,8 @@ _MARK: dict[str, Any] = {
     "markersize": 12,
     "markeredgewidth": 2,
 }
-#: Inches: the width of the bars' place, to which that of the names is added; the height
-#: of a bar, and of what stands around the bars; of the legend.
-_WIDTH, _BAR, _AROUND, _LEGEND = 5.2, 0.27, 0.8, 0.7
+#: Inches: the height of the legend.
+_LEGEND = 0.7
 #: Shares below it are drawn as it.
 _LEAST_SHARE = -1.0
 #: Shares nearer to 0 are drawn as 0.
@@ -217,14 +208,13 @@ class ReconstructionDisplay:
         check_is_fitted(estimator)
         check_scalar(n_rows, "n_rows", Integral, min_val=1)
         check_scalar(n_features, "n_features", Integral, min_val=1)
-        n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+        n_samples = count_rows(X)
         if rows is not None:
             rows = positions(rows, n_samples)
         elif image_shape is None:
             rows = np.arange(n_samples)
         else:
-            n_taken = min(n_rows, n_samples)
-            rows = np.linspace(0, n_samples - 1, n_taken).round().astype(int)
+            rows = evenly_spaced(n_samples, n_rows)
         drawn = frames.taken(X, rows)
         rebuilt = estimator.inverse_transform(estimator.transform(drawn))
         layout = _layout(estimator, drawn)
@@ -339,13 +329,11 @@ class ReconstructionDisplay:
         bars = self._bars(values, rebuilt, n_features)
         n_of_labels = sum(bar.of_labels for bar in bars)
         if ax is None:
-            height = len(bars) * _BAR + _AROUND + _LEGEND * bool(n_of_labels)
-            figure, ax = plt.subplots(figsize=(9, height), layout="constrained")
-            figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+            legend = _LEGEND if n_of_labels else 0.0
+            axes = axes_of_bars(plt, len(bars), legend=legend)
+            ax = axes[0]
             self._draw_bars(ax, bars)
-            names = ax.get_yticklabels()
-            widest = max(name.get_window_extent().width for name in names)
-            figure.set_figwidth(_WIDTH + widest / figure.dpi)
+            fit_names(axes)
         else:
             self._draw_bars(ax, bars)
         self.figure_, self.ax_ = ax.figure, ax
@@ -391,26 +379,20 @@ class ReconstructionDisplay:
         return column_name(j if self.feature_names is None else self.feature_names[j])
 
     def _draw_bars(self, ax: "Axes", bars: "Sequence[_Bar]") -> None:
-        places = np.arange(len(bars))
         lengths = np.nan_to_num([max(bar.length, _LEAST_SHARE) for bar in bars])
         lengths[np.abs(lengths) < _NEXT_TO_NONE] = 0.0  # written 0.00
-        colours = [_OF_LABELS if bar.of_labels else _OF_NUMBERS for bar in bars]
-        self.bars_ = ax.barh(places, lengths, color=colours)
-        texts = [bar.text for bar in bars]
-        ax.bar_label(self.bars_, texts, padding=3, fontsize="small")
-        guesses = [bar.guess for bar in bars]
-        ax.plot(guesses, places, **_MARK)
-        ax.axvline(0, color="0.3", linewidth=0.8)
-        names = [bar.name for bar in bars]
-        ax.set_yticks(places, names, parse_math=False)  # a name may hold "$"
-        for bar, tick in zip(bars, ax.get_yticklabels(), strict=True):
-            tick.set_fontstyle("normal" if bar.is_column else "italic")
-        ax.tick_params(axis="y", length=0)
-        ax.spines[["top", "right", "left"]].set_visible(False)
+        self.bars_ = draw_bars(
+            ax,
+            lengths,
+            [bar.name for bar in bars],
+            [bar.text for bar in bars],
+            colours=[_OF_LABELS if bar.of_labels else _OF_NUMBERS for bar in bars],
+            of_columns=[bar.is_column for bar in bars],
+        )
+        ax.plot([bar.guess for bar in bars], range(len(bars)), **_MARK)
         low = min(0.0, *lengths)
         margin = 0.1 * (1 - low)  # for the numbers beside the bars
-        ax.set(xlim=(low - margin * (low < 0), 1 + margin))
-        ax.set_ylim(len(bars) - 0.4, -0.6)
+        ax.set_xlim(low - margin * (low < 0), 1 + margin)
 
     def _add_legend(self, ax: "Axes", any_numbers: bool) -> None:
         words: dict[Any, str] = {

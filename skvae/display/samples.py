@@ -3,22 +3,23 @@
 from collections.abc import Container, Sequence
 from numbers import Integral
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
 from skvae import frames
-from skvae.display.style import (
-    BLACK,
-    BLUE,
-    VERMILLION,
-    column_name,
-    numbers,
-    pyplot,
-    shortened,
+from skvae.display.panels import (
+    OF_SAMPLES,
+    OF_X,
+    Column,
+    described,
+    draw_marginal,
+    draw_pair,
 )
+from skvae.display.rows import numbers
+from skvae.display.style import check_has, pyplot, vacated
 from skvae.frames import Matrix, Table
 
 if TYPE_CHECKING:
@@ -28,23 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["SampleDisplay"]
 
-#: The colours of X and of samples.
-_COLOURS = BLUE, VERMILLION
 #: Columns that are drawn, and rows that are sampled, at most, if nobody says how many.
 _FEATURES, _SAMPLES = 4, 10_000
-#: Points of a panel, at most, and how wide they are scattered around levels and whole
-#: numbers.
-_POINTS, _SCATTER = 1_000, 0.56
-#: Whole numbers of so few values are drawn as levels, and of so few their points are
-#: scattered; of labels, so many have a place.
-_WHOLE_VALUES, _NEAR_VALUES, _LEVELS = 6, 30, 8
-#: Bins of a histogram, at least and at most.
-_BINS = 5, 30
 #: Inches: the side of a panel, and what stands around all of them. The legend's height
 #: by that of a panel.
 _PANEL, _AROUND, _LEGEND = 2.1, 1.0, 0.1
-#: Letters of a level, and of a line of a column's name.
-_LETTERS, _LINE = 12, 20
+#: Letters of a line of a column's name.
+_LINE = 20
 #: Letters of all levels of a column, beyond which they are written upwards.
 _CROWDED = 16
 
@@ -189,12 +180,11 @@ class SampleDisplay:
         >>> plt.close(display.figure_)
         """
         pyplot(cls)
-        if not hasattr(estimator, "sample") or not hasattr(estimator, "_check_rows"):
-            raise TypeError(
-                f"{type(estimator).__name__} is no model that rows are sampled from, "
-                "as VAETransformer is. Of a pipeline, give the last step, and the rows "
-                "that it sees."
-            )
+        check_has(
+            estimator,
+            ["sample", "_check_rows"],
+            "is no model that rows are sampled from, as VAETransformer is",
+        )
         check_is_fitted(estimator)
         rows = estimator._check_rows(X)
         layout = estimator._state["table"]["layout"]
@@ -252,18 +242,18 @@ class SampleDisplay:
         self.figure_, self.ax_ = ax.figure, ax
         above, self.axes_ = _divided(ax, n_features)
         self.marginals_ = [
-            _draw_marginal(self.axes_[i, i], column) for i, column in enumerate(columns)
+            draw_marginal(self.axes_[i, i], column) for i, column in enumerate(columns)
         ]
         self.pairs_ = np.full((n_features, n_features), None, dtype=object)
         for i, column in enumerate(columns):
             for j, other in enumerate(columns[:i]):
                 panels = self.axes_[i, j], self.axes_[j, i]
-                self.pairs_[i, j], self.pairs_[j, i] = _draw_pair(panels, other, column)
+                self.pairs_[i, j], self.pairs_[j, i] = draw_pair(panels, other, column)
         self._name_axes(columns)
         self._add_legend(above)
         return self
 
-    def _columns(self) -> "list[_Column]":
+    def _columns(self) -> list[Column]:
         levels = self.levels or [None] * len(self.feature_names)
         parts = zip(
             np.asarray(self.values, dtype=np.float64).T,
@@ -272,9 +262,9 @@ class SampleDisplay:
             levels,
             strict=True,
         )
-        return [_column(*part) for part in parts]
+        return [described(*part) for part in parts]
 
-    def _name_axes(self, columns: "Sequence[_Column]") -> None:
+    def _name_axes(self, columns: Sequence[Column]) -> None:
         """Limits, and names and scales at the outer panels alone."""
         last = len(columns) - 1
         for (i, j), panel in np.ndenumerate(self.axes_):
@@ -301,198 +291,25 @@ class SampleDisplay:
         names = [f"X, {len(self.values)} rows", f"samples, {len(self.samples)} rows"]
         if len(self.feature_names) > 1:
             names = [f"{names[0]}: below the diagonal", f"{names[1]}: above"]
-        bars = [ax.bar(0, 0, color=colour) for colour in _COLOURS]
+        bars = [ax.bar(0, 0, color=colour) for colour in (OF_X, OF_SAMPLES)]
         n_columns = 1 + (len(self.feature_names) > 2)
         ax.legend(bars, names, loc="center", ncols=n_columns, frameon=False)
 
 
-class _Column(NamedTuple):
-    """A column to be drawn: X and samples, of numbers or of places of levels.
-
-    The edges are those of bins, or stand around the places; the limits are an axis'.
-    Points are scattered, of X and of samples, where many would have one place.
-    """
-
-    name: str
-    parts: Sequence[np.ndarray]
-    levels: list[str] | None
-    edges: np.ndarray
-    limits: tuple[float, float]
-    is_scattered: tuple[bool, ...]
-
-
-def _column(
-    values: np.ndarray, samples: np.ndarray, name: Any, levels: list[Any] | None
-) -> _Column:
-    """What is needed to draw a column."""
-    parts: Sequence[np.ndarray] = (values, samples)
-    name = column_name(name)
-    known = [part[np.isfinite(part)] for part in parts]
-    distinct = np.unique(np.concatenate(known))
-    are_whole = [(part % 1 == 0).all() for part in known]
-    if levels is None and all(are_whole) and 0 < len(distinct) <= _WHOLE_VALUES:
-        levels = [f"{value:.0f}" for value in distinct]
-        parts = [_places(part, distinct) for part in parts]
-    if levels is not None:
-        parts, levels = _commonest(parts, levels)
-        edges = np.arange(len(levels) + 1) - 0.5
-        limits = -0.6, len(levels) - 0.4
-        return _Column(name, parts, levels, edges, limits, (True, True))
-    n_values = len(np.unique(known[0]))
-    is_whole = are_whole[0] and (are_whole[1] or n_values > _WHOLE_VALUES)
-    edges = _edges(distinct, min(map(len, known)), is_whole)
-    margin = 0.04 * (edges[-1] - edges[0])
-    limits = edges[0] - margin, edges[-1] + margin
-    is_scattered = tuple(whole and n_values <= _NEAR_VALUES for whole in are_whole)
-    return _Column(name, parts, None, edges, limits, is_scattered)
-
-
-def _places(values: np.ndarray, distinct: np.ndarray) -> np.ndarray:
-    """The place of each number among the distinct ones, NaN for holes."""
-    return np.where(np.isnan(values), np.nan, np.searchsorted(distinct, values))
-
-
-def _commonest(
-    parts: Sequence[np.ndarray], levels: Sequence[Any]
-) -> tuple[tuple[np.ndarray, ...], list[str]]:
-    """Places of labels, and their names; of many, rare ones share the last place."""
-    levels = [shortened(level, _LETTERS) for level in levels]
-    if len(levels) <= _LEVELS:
-        return tuple(parts), levels
-    known = parts[0][~np.isnan(parts[0])].astype(np.int64)
-    counts = np.bincount(known, minlength=len(levels))
-    kept = np.sort(np.argsort(-counts, kind="stable")[: _LEVELS - 1])
-    places = np.full(len(levels) + 1, len(kept), dtype=np.float64)
-    places[kept], places[-1] = np.arange(len(kept)), np.nan
-    parts = [places[np.where(np.isnan(p), -1, p).astype(np.int64)] for p in parts]
-    names = [levels[place] for place in kept]
-    return tuple(parts), [*names, f"{len(levels) - len(kept)} others"]
-
-
-def _edges(distinct: np.ndarray, n_rows: int, is_whole: bool) -> np.ndarray:
-    """Edges of bins over the range of some numbers, around whole ones if they are."""
-    low, high = (distinct[0], distinct[-1]) if len(distinct) else (0.0, 0.0)
-    n_bins = int(np.clip(np.sqrt(n_rows), *_BINS))
-    if is_whole:
-        low, n_values = np.floor(low) - 0.5, np.ceil(high) - np.floor(low) + 1
-        width = 1 if n_values <= _BINS[1] else np.ceil(n_values / n_bins)
-        return low + width * np.arange(np.ceil(n_values / width) + 1)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, n_bins + 1)
-
-
-def _draw_marginal(panel: "Axes", column: _Column) -> tuple[Any, ...]:
-    """Shares of X and of samples in each bin, or of each level."""
-    artists: list[Any] = []
-    for part, colour, shift in zip(column.parts, _COLOURS, (-0.2, 0.2), strict=True):
-        known = part[np.isfinite(part)]
-        shares = np.histogram(known, column.edges)[0] / max(len(known), 1)
-        if column.levels is not None:
-            places = np.arange(len(column.levels)) + shift
-            artists.append(panel.bar(places, shares, 0.4, color=colour))
-            continue
-        is_of_x = colour == _COLOURS[0]
-        style: dict[str, Any] = {"linewidth": 1.6}
-        if is_of_x:
-            style = {"fill": True, "alpha": 0.45}
-        artists.append(panel.stairs(shares, column.edges, color=colour, **style))
-    return tuple(artists)
-
-
-def _draw_pair(
-    panels: "tuple[Axes, Axes]", first: _Column, second: _Column
-) -> list[Any]:
-    """A pair of columns of X, and of samples, whose panel is mirrored."""
-    pairs = []
-    for u, v in zip(first.parts, second.parts, strict=True):
-        known = np.isfinite(u) & np.isfinite(v)
-        pairs.append((u[known], v[known]))
-    if first.levels is not None and second.levels is not None:
-        edges = first.edges, second.edges
-        counts = [np.histogram2d(*pair, edges)[0] for pair in pairs]
-        shares = [count / max(count.sum(), 1) for count in counts]
-        largest = max(share.max() for share in shares) or 1.0
-        shares = [shares[0], shares[1].T]
-        return [
-            _draw_squares(panel, share / largest, colour)
-            for panel, share, colour in zip(panels, shares, _COLOURS, strict=True)
-        ]
-    n_points = min(_POINTS, *(len(u) for u, _ in pairs))
-    return [
-        _draw_points(panels[0], pairs[0], (first, second), 0, n_points),
-        _draw_points(panels[1], pairs[1][::-1], (second, first), 1, n_points),
-    ]
-
-
-def _draw_squares(panel: "Axes", areas: np.ndarray, colour: str) -> Any:
-    """A square for each pair of levels, of an area between 0 and 1."""
-    x, y = (places.ravel() for places in np.indices(areas.shape))
-    sides = 0.94 * np.sqrt(areas.ravel())
-    return panel.bar(x, sides, sides, bottom=y - sides / 2, color=colour)
-
-
-def _draw_points(
-    panel: "Axes",
-    pair: tuple[np.ndarray, np.ndarray],
-    columns: tuple[_Column, _Column],
-    which: int,
-    n_points: int,
-) -> Any:
-    """Evenly chosen rows of X or of samples as points, with the medians at levels."""
-    rows = np.linspace(0, len(pair[0]) - 1, n_points).round().astype(int)
-    scatter = np.random.default_rng(0).uniform(-0.5, 0.5, (2, n_points)) * _SCATTER
-    x, y = (
-        part[rows] + column.is_scattered[which] * shift
-        for part, column, shift in zip(pair, columns, scatter, strict=True)
-    )
-    style: dict[str, Any] = {
-        "s": 9,
-        "color": _COLOURS[which],
-        "alpha": 0.45,
-        "linewidths": 0,
-    }
-    points = panel.scatter(x, y, **style)
-    for part, other, column, lines in (
-        (*pair, columns[0], panel.hlines),
-        (*pair[::-1], columns[1], panel.vlines),
-    ):
-        if column.levels is not None:
-            there = np.unique(part)
-            medians = [np.median(other[part == place]) for place in there]
-            lines(medians, there - 0.35, there + 0.35, color=BLACK, linewidth=1.6)
-    return points
-
-
 def _divided(ax: "Axes", n_panels: int) -> "tuple[Axes, np.ndarray]":
-    """In the place of a subplot an axes for the legend, and below it the panels.
-
-    Raises
-    ------
-    ValueError
-        If `ax` is no subplot, or has been divided before.
-    """
-    place = ax.get_subplotspec()
-    if place is None:
-        raise ValueError(
-            "ax is no subplot, and cannot be divided into panels: take one from "
-            "pyplot.subplots, or leave ax out."
-        )
-    if not ax.axison:
-        raise ValueError("ax has no axis: it has been divided into panels before.")
-    grid = place.subgridspec(
+    """In the place of a subplot an axes for the legend, and below it the panels."""
+    grid = vacated(ax).subgridspec(
         n_panels + 1, n_panels, height_ratios=[_LEGEND, *[1] * n_panels]
     )
     above = ax.figure.add_subplot(grid[0, :])
     panels = np.empty((n_panels, n_panels), dtype=object)
     for i, j in np.ndindex(panels.shape):
         panels[i, j] = ax.figure.add_subplot(grid[i + 1, j])
-    for bare in (ax, above):
-        bare.set_axis_off()
+    above.set_axis_off()
     return above, panels
 
 
-def _scale(axis: Any, column: _Column, is_shown: bool) -> None:
+def _scale(axis: Any, column: Column, is_shown: bool) -> None:
     """Few ticks, or one for each level, with their labels at the outer panels."""
     if column.levels is None:
         axis.get_major_locator().set_params(nbins=4)

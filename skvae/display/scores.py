@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.display.style import BLACK, BLUE, COLOURS, pyplot, written
+from skvae.display.style import BLACK, BLUE, COLOURS, check_has, pyplot, written
 from skvae.frames import Table
 from skvae.labels import is_hole
 
@@ -28,6 +28,9 @@ _LINE_STYLES = ("-", "--", "-.", ":")
 _MOST_CLASSES = 12
 #: Points of width that a letter takes on the axis, and the most numbers there.
 _LETTER, _MOST_TICKS = 7, 8
+#: Shares of the axes: around the legend, and how high that may be for the axis to make
+#: room for it.
+_GAP, _HIGHEST = 0.04, 0.85
 #: Share of the largest score below which a difference is one of rounding.
 _ROUNDING = 1e-9
 
@@ -43,6 +46,8 @@ class ScoreDisplay:
     Scores have long tails, mostly below. Those that are more than three interquartile
     ranges beyond the quartiles, and beyond the threshold, are counted in a bin of their
     own at the end, which is shaded and marked with "≤" or "≥": no row is left out.
+
+    The legend is above the bars, on the side where they are lower.
 
     Make one with `from_estimator`. All parameters are stored as attributes.
 
@@ -148,12 +153,11 @@ class ScoreDisplay:
             If y has another length than X or too many classes, or `bins` is below 1.
         """
         pyplot(cls)
-        if not hasattr(estimator, "score_features"):
-            raise TypeError(
-                f"{type(estimator).__name__} has no scores of rows as "
-                "VAEOutlierDetector and VAETransformer have. Of a pipeline, give the "
-                "last step, and the rows that it sees."
-            )
+        check_has(
+            estimator,
+            ["score_features"],
+            "has no scores of rows as VAEOutlierDetector and VAETransformer have",
+        )
         check_is_fitted(estimator)
         keywords = {}
         if hasattr(estimator, "offset_"):
@@ -210,8 +214,7 @@ class ScoreDisplay:
         ax.set_xlabel(f"score ({self.unit})")
         ax.set(xlim=self.edges_[[0, -1]], ylim=(0, None))
         self._label_ends(inner)
-        for text in ax.legend(loc="upper left").get_texts():  # tails are below
-            text.set_parse_math(False)  # a class may hold "$"
+        self._add_legend()
         return self
 
     def _plot_group(self, i: int, scores: np.ndarray) -> "StepPatch":
@@ -236,6 +239,26 @@ class ScoreDisplay:
             linewidth=1.5,
             label=f"{name}: {label}",
         )
+
+    def _add_legend(self) -> None:
+        """On the side where bars are lower, and above them: the axis makes room."""
+        ax = self.ax_
+        legend = ax.legend(loc="upper left", framealpha=1)
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a class may hold "$"
+        box, whole = legend.get_window_extent(), ax.get_window_extent()
+        width = box.width / whole.width + _GAP
+        height = box.height / whole.height + _GAP
+        low, high = self.edges_[[0, -1]]
+        reach = width * (high - low)
+        bars = np.max([drawn.get_data()[0] for drawn in self.histograms_], axis=0)
+        on_left = bars[self.edges_[:-1] < low + reach].max()
+        on_right = bars[self.edges_[1:] > high - reach].max()
+        if on_right < on_left:
+            legend.set_loc("upper right")
+        if height < _HIGHEST:
+            top = min(on_left, on_right) / (1 - height)
+            ax.set_ylim(top=max(top, ax.get_ylim()[1]))
 
     def _label_ends(self, inner: np.ndarray) -> None:
         """Shade the bins that hold tails, and say on the axis from where on."""

@@ -1,4 +1,4 @@
-"""What the displays share: colours, the way to matplotlib, rows, names and cells."""
+"""How displays look: colours, names, legends, and the way to matplotlib."""
 
 from collections.abc import Sequence
 from numbers import Integral, Number
@@ -6,19 +6,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.sparse import issparse
-from sklearn.utils.validation import check_is_fitted
 
-from skvae.frames import Layout, Table, taken
-from skvae.labels import is_hole, to_numbers
+from skvae.labels import is_hole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.gridspec import SubplotSpec
     from matplotlib.legend import Legend
-
-    from skvae.base import BaseVAE
-    from skvae.fitted import FittedModel
 
 __all__ = [
     "BLACK",
@@ -26,18 +20,14 @@ __all__ = [
     "COLOURS",
     "GREEN",
     "GREY",
+    "PURPLE",
     "VERMILLION",
-    "cells",
+    "check_has",
     "column_name",
-    "component_numbers",
     "legend_beside",
-    "numbers",
-    "one_model",
-    "positions",
     "pyplot",
-    "row_labels",
     "shortened",
-    "taken",
+    "vacated",
     "written",
 ]
 
@@ -79,125 +69,47 @@ def pyplot(display: type) -> ModuleType:
     return pyplot
 
 
-def cells(X: Table) -> np.ndarray:
-    """Rows as they were given, an object array."""
-    if hasattr(X, "iloc"):
-        X = X.itertuples(index=False, name=None)
-    elif hasattr(X, "columns"):
-        X = X.rows()
-    elif issparse(X):
-        X = X.toarray()
-    taken = list(X)
-    cells = np.empty((len(taken), len(taken[0])), dtype=object)
-    for i, row in enumerate(taken):
-        cells[i] = row
-    return cells
-
-
-def numbers(X: Table, layout: Layout) -> np.ndarray:
-    """A table as numbers, float64: NaN for holes, levels of labels by their places.
+def check_has(estimator: object, attributes: Sequence[str], words: str) -> None:
+    """Refuse an estimator without what a display needs.
 
     Parameters
     ----------
-    X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
-    layout : dict
-        From `frames.describe`, of a table of the same columns.
-    """
-    if issparse(X):
-        return X.toarray().astype(np.float64)
-    X = X if hasattr(X, "columns") else np.asarray(X)
-    if layout["levels"] or hasattr(X, "columns") or X.dtype.kind not in "buif":
-        return to_numbers(X, layout["levels"], "missing")
-    return X.astype(np.float64)
-
-
-def positions(rows: ArrayLike, n_samples: int) -> np.ndarray:
-    """The rows that are asked for, checked, as an array of whole numbers.
+    estimator : object
+    attributes : sequence of str
+        What it needs.
+    words : str
+        What is to be said, after the estimator's name, if one of them is missing.
 
     Raises
     ------
     TypeError
-        If rows are not whole numbers.
+        If one is.
+    """
+    if not all(hasattr(estimator, attribute) for attribute in attributes):
+        raise TypeError(
+            f"{type(estimator).__name__} {words}. Of a pipeline, give the last step, "
+            "and the rows that it sees."
+        )
+
+
+def vacated(ax: "Axes") -> "SubplotSpec":
+    """The place of a subplot, which is left to the panels that are to stand there.
+
+    Raises
+    ------
     ValueError
-        If there are none, or X of so many samples has no such row.
+        If the axes is no subplot, or has been divided before.
     """
-    places = np.atleast_1d(np.asarray(rows))
-    if places.dtype == bool:
-        raise TypeError(
-            "rows holds True or False: give positions, such as numpy.flatnonzero(rows)."
-        )
-    if places.ndim != 1 or not len(places):
+    place = ax.get_subplotspec()
+    if place is None:
         raise ValueError(
-            f"rows must be an int or a sequence of at least one, got {rows!r}."
+            "ax is no subplot, and cannot be divided into panels: take one from "
+            "pyplot.subplots, or leave ax out."
         )
-    if places.dtype.kind not in "iu":
-        raise TypeError(
-            f"rows must be whole numbers, the positions of rows, got {rows!r}."
-        )
-    outside = places[(places < 0) | (places >= n_samples)]
-    if len(outside):
-        raise ValueError(
-            f"rows holds {outside[0]}, but X has {n_samples} rows, whose positions, "
-            f"whatever the index, run from 0 to {n_samples - 1}."
-        )
-    return places
-
-
-def one_model(estimator: "BaseVAE") -> "FittedModel":
-    """The one model of a fitted estimator, in float64.
-
-    Raises
-    ------
-    NotFittedError
-        If the estimator is not fitted.
-    TypeError
-        If it is none of skvae's, or an ensemble.
-    """
-    name = type(estimator).__name__
-    if not hasattr(estimator, "_fitted_model"):
-        raise TypeError(
-            f"estimator must be one of skvae's, such as VAETransformer, got {name}: of "
-            "a pipeline, give the last step and the rows that it sees."
-        )
-    check_is_fitted(estimator)
-    if estimator._state["weights"].ndim > 1:
-        raise TypeError(
-            f"{name} is an ensemble of models, each with codes of its own: give a "
-            "VAETransformer."
-        )
-    return estimator._fitted_model(np.float64)
-
-
-def component_numbers(components: ArrayLike, n_components: int) -> np.ndarray:
-    """The components that are asked for, checked, as an array of whole numbers.
-
-    Raises
-    ------
-    TypeError
-        If they are not whole numbers.
-    ValueError
-        If there are none, or one twice, or codes have no such component.
-    """
-    numbers = np.atleast_1d(np.asarray(components))
-    if numbers.ndim != 1 or not len(numbers) or len({*numbers}) < len(numbers):
-        raise ValueError(
-            "components must be an int or a sequence of different ones, got "
-            f"{components!r}."
-        )
-    if numbers.dtype.kind not in "iu":
-        raise TypeError(f"components must be whole numbers, got {components!r}.")
-    outside = numbers[(numbers < 0) | (numbers >= n_components)]
-    if len(outside):
-        raise ValueError(
-            f"components holds {outside[0]}, but codes have {n_components}, counted "
-            f"from 0 to {n_components - 1}."
-        )
-    return numbers
-
-
-def row_labels(X: Table, rows: np.ndarray) -> list[Any]:
-    """What rows are called: by the index, or by their positions."""
-    return X.index[rows].tolist() if hasattr(X, "iloc") else rows.tolist()
+    if not ax.axison:
+        raise ValueError("ax has no axis: it has been divided into panels before.")
+    ax.set_axis_off()
+    return place
 
 
 def column_name(label: Any) -> str:

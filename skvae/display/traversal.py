@@ -3,34 +3,33 @@
 from collections.abc import Sequence
 from numbers import Integral
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_scalar, column_or_1d
 
-from skvae.display.images import as_images, draw_images, frame_images
-from skvae.display.latent_space import (
-    has_normal_prior,
+from skvae.display.columns import DecodedColumns
+from skvae.display.components import (
+    component_numbers,
     has_positive_codes,
+    kept_from_fit,
     measured,
-    named,
+    one_model,
 )
+from skvae.display.images import as_images, draw_images, frame_images
+from skvae.display.rows import row_labels
 from skvae.display.style import (
     COLOURS,
     GREY,
     column_name,
-    component_numbers,
     legend_beside,
-    one_model,
     pyplot,
-    row_labels,
     shortened,
+    vacated,
 )
-from skvae.frames import Matrix, Table
-from skvae.latent import _proportions
+from skvae.display.walks import walks_from_centre
+from skvae.frames import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,17 +37,11 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
     from skvae.base import BaseVAE
-    from skvae.fitted import FittedModel
 
 __all__ = ["TraversalDisplay"]
 
 #: Components that are drawn unless others are asked for, at most.
 _COMPONENTS = 8
-#: Values of a component, in images and along lines; how far they go, in standard
-#: deviations of a normal distribution.
-_IMAGES, _ON_LINE, _FAR = 9, 41, 2.0
-#: Draws from a prior that tell its quantiles.
-_DRAWS = 10_000
 #: Inches: the width of an image, what stands beside and around the images; a panel
 #: among others, what stands around them, and a panel alone.
 _IMAGE, _BESIDE, _BELOW = 0.62, 2.2, 0.9
@@ -57,7 +50,6 @@ _PANEL, _AROUND, _ALONE = (5.0, 1.9), 0.6, (6.4, 3.2)
 _START = 30
 #: Percentiles of pixels at the ends of the colour scale: few values are far out.
 _SEEN = 1, 99
-_LABEL = "value of the component"
 #: Lines take them and the colours by turns, so that the first 42 pairs differ.
 _STYLES = ("-", "--", "-.", (0, (3, 1, 1, 1, 1, 1)), (0, (6, 2)), ":")
 
@@ -264,25 +256,32 @@ class TraversalDisplay:
                 f"{type(estimator).__name__} has no inverse_transform, which "
                 "VAETransformer and AETransformer have."
             )
-        table = None if X is None else estimator._check_rows(X)
-        codes, worth, names = _measured(estimator, table, image_shape)
+        table: Any = None
+        codes: Any = None
+        if X is None:
+            _check_without_rows(estimator, row, image_shape)
+            worth, names = kept_from_fit(estimator)
+        else:
+            table = estimator._check_rows(X)
+            codes, worth, names = measured(estimator, table)
         if components is None:
             components = np.argsort(-worth, kind="stable")[:_COMPONENTS]
         else:
             components = component_numbers(components, len(names))
-        walks = _walks(fitted, codes, image_shape)
-        if values is not None:
-            values = column_or_1d(values, dtype=np.float64)
-            values = np.tile(values, (len(names), 1))
-            walks = walks._replace(values=values, label=_LABEL, ticks=None)
+        walks = walks_from_centre(fitted, codes, as_images=image_shape is not None)
         start_name = "the centre of the codes"
+        if values is not None:
+            walks = walks.through(column_or_1d(values, dtype=np.float64))
         if row is not None:
-            walks, start_name = _from_row(walks, codes, X, row)
-        walked = walks.values[components]
-        Z = _moved(fitted, walks.start, components, walked)
+            check_scalar(row, "row", Integral, min_val=0, max_val=len(codes) - 1)
+            walks = walks._replace(start=codes[row])
+            label = row_labels(X, np.array([row]))[0]
+            start_name = f"row {shortened(label, _START)}"
+        Z = walks.codes(fitted.model.posterior, components)
+        values = walks.values[components]
         rows: Any
         if image_shape is None:
-            columns = _Columns(fitted)
+            columns = DecodedColumns(fitted)
             start, *rows = columns.decoded(np.vstack([walks.start, Z]))
             of_table = {
                 "feature_names": columns.names,
@@ -291,10 +290,10 @@ class TraversalDisplay:
                 "log_scale": has_positive_codes(fitted),
             }
         else:
-            rows, of_table = fitted.means(Z), {"value_names": walks.ticks}
+            rows, of_table = fitted.means(Z), {"value_names": walks.names}
         display = cls(
-            np.reshape(rows, (*walked.shape, -1)),
-            walked,
+            np.reshape(rows, (*values.shape, -1)),
+            values,
             [names[component] for component in components],
             image_shape=image_shape,
             start_name=start_name,
@@ -326,7 +325,7 @@ class TraversalDisplay:
             If matplotlib is not installed.
         ValueError
             If `image_shape` does not go with the columns, or several panels are to take
-            the place of an axes that has none in a grid.
+            the place of an axes that is no subplot, or has been divided before.
         """
         plt = pyplot(type(self))
         check_scalar(n_features, "n_features", Integral, min_val=1)
@@ -426,15 +425,9 @@ def _panels(
         height = max(n_lines * _PANEL[1] + _AROUND, _ALONE[1])
         size = 2 * _PANEL[0], height
         figure = place = plt.figure(figsize=size, layout="constrained")
-    elif ax.get_subplotspec() is None:
-        raise ValueError(
-            f"ax has no place in a grid of axes that {n_panels} panels could take: "
-            "make it by subplots, or draw one of the components."
-        )
     else:
         figure = ax.figure
-        ax.set_axis_off()
-        place = figure.add_subfigure(ax.get_subplotspec())
+        place = figure.add_subfigure(vacated(ax))
     axes = place.subplots(n_lines, 2, sharey=True, squeeze=False).ravel()
     for unused in axes[n_panels:]:
         unused.remove()
@@ -443,183 +436,19 @@ def _panels(
     return figure, axes[:n_panels]
 
 
-class _Columns:
-    """The columns of a table as lines have them: numbers, and labels one by one."""
-
-    def __init__(self, fitted: "FittedModel") -> None:
-        self._fitted = fitted
-        described = fitted.table.describe()
-        levels = fitted.table.layout["levels"]
-        self._numbers = [j for j in range(len(described)) if j not in levels]
-        #: Columns of labels, and the place of a level; of two the second tells all.
-        self._levels = [
-            (j, k)
-            for j in levels
-            if described[j]["family"] != "identifier"
-            for k in range(int(len(levels[j]) == 2), len(levels[j]))
-        ]
-        self.names = [described[j]["column"] for j in self._numbers]
-        self.names += [
-            f"{described[j]['column']} = {levels[j][k]}" for j, k in self._levels
-        ]
-
-    def decoded(self, Z: np.ndarray) -> np.ndarray:
-        """Means of numbers, probabilities of levels, (n_codes, n_features)."""
-        means = self._fitted.means(Z)
-        if not self._levels:
-            return means
-        return np.hstack([means[:, self._numbers], self._probabilities(Z, means)])
-
-    def _probabilities(self, Z: np.ndarray, means: np.ndarray) -> np.ndarray:
-        import torch
-
-        from skvae.core.rows import to_tensor, to_tensors
-
-        fitted, cells = self._fitted, means.copy()
-        with torch.no_grad():
-            columns = fitted.model.decode(fitted.weights, to_tensor(Z, fitted.device))
-        probabilities = np.empty((len(Z), len(self._levels)))
-        for place, (j, k) in enumerate(self._levels):
-            cells[:, j] = k
-            encoded = fitted.table.encode(cells, fitted.dtype)
-            _, targets, _ = to_tensors(encoded, fitted.device)
-            found = columns.log_prob(targets).exp().numpy(force=True)
-            probabilities[:, place] = fitted.table.by_column(found)[:, j]
-        return probabilities
-
-    def deviations(self, X: Matrix) -> np.ndarray:
-        """Standard deviations over rows, of a level those of its indicator.
-
-        NaN of columns that are constant, which have no unit.
-        """
-        from skvae.table import chunks
-
-        scaler = StandardScaler()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            for values in chunks(X, np.arange(X.shape[0])):
-                indicators = [
-                    np.where(np.isnan(values[:, j]), np.nan, values[:, j] == k)
-                    for j, k in self._levels
-                ]
-                scaler.partial_fit(
-                    np.column_stack([values[:, self._numbers], *indicators])
-                )
-        is_constant = ~np.isclose(scaler.scale_**2, scaler.var_, atol=0)
-        if is_constant.all():
-            raise ValueError(
-                "No column of X varies, so that there are no standard deviations to "
-                "draw changes in. Give more rows, such as those of fit."
-            )
-        return np.where(is_constant, np.nan, scaler.scale_)
-
-
-class _Walks(NamedTuple):
-    """Where walks start, and how they go."""
-
-    start: np.ndarray  # (n_components,)
-    values: np.ndarray  # of each component, (n_components, n_values)
-    label: str  # of the axis of values
-    ticks: list[str] | None  # names of the values, where they are not their own
-
-
-def _walks(
-    fitted: "FittedModel",
-    codes: np.ndarray | None,
-    image_shape: Sequence[int] | None,
-) -> _Walks:
-    """Walks along the prior, or the codes of X: from their centre, by quantiles."""
-    import torch
-
-    from skvae.posteriors import Point
-
-    model, n_components = fitted.model, fitted.model.n_components
-    steps = np.linspace(-_FAR, _FAR, _ON_LINE if image_shape is None else _IMAGES)
-    if has_normal_prior(fitted):
-        values = np.tile(steps, (n_components, 1))
-        label = f"{_LABEL} (standard deviations of the prior)"
-        return _Walks(np.zeros(n_components), values, label, None)
-    equal = np.full(n_components, 1 / n_components)
-    if model.posterior.is_discrete:
-        values = np.tile(np.linspace(0, 1, len(steps)), (n_components, 1))
-        return _Walks(equal, values, _LABEL, None)
-    drawn: Any = codes
-    whose = "the codes of X"
-    if not isinstance(model.posterior, Point):
-        generator = torch.Generator(fitted.device).manual_seed(0)
-        drawn = model.prior_of(fitted.weights).sample(_DRAWS, n_components, generator)
-        drawn, whose = drawn.numpy(force=True), "the prior"
-    start = equal if _sums_to_one(fitted) else np.median(drawn, axis=0)
-    shares = ndtr(steps)
-    values = np.quantile(drawn, shares, axis=0).T
-    if image_shape is None:
-        return _Walks(start, values, _LABEL, None)
-    ticks = [f"{share:.0%}" for share in shares]
-    return _Walks(start, values, f"{_LABEL} (quantile of {whose})", ticks)
-
-
-def _sums_to_one(fitted: "FittedModel") -> bool:
-    """Whether the components of a code are shares of a whole."""
-    return fitted.model.posterior.support in ("simplex", "classes")
-
-
-def _moved(
-    fitted: "FittedModel",
-    start: np.ndarray,
-    components: np.ndarray,
-    walked: np.ndarray,
-) -> np.ndarray:
-    """Codes with each component at its values, (n_components * n_values, n_components).
-
-    Raises
-    ------
-    ValueError
-        If a code cannot be what it would become.
-    """
-    posterior, walks = fitted.model.posterior, []
-    for component, values in zip(components, walked, strict=True):
-        Z = np.tile(start, (len(values), 1))
-        if _sums_to_one(fitted):
-            Z = np.outer(1 - values, _proportions(start, component))
-        Z[:, component] = values
-        walks.append(Z)
-    Z = np.concatenate(walks)
-    if not (np.isfinite(Z) & posterior.contains(Z)).all():
-        raise ValueError(
-            f"values holds codes that are not {posterior.support}, as those of "
-            f"posterior={posterior!r} are."
-        )
-    return Z
-
-
-def _from_row(
-    walks: _Walks, codes: Any, X: Table | None, row: int
-) -> tuple[_Walks, str]:
-    """Walks from the code of a row, and what the row is called."""
-    if X is None:
-        raise ValueError("row is a position in X, which is not given.")
-    check_scalar(row, "row", Integral, min_val=0, max_val=len(codes) - 1)
-    label = row_labels(X, np.array([row]))[0]
-    return walks._replace(start=codes[row]), f"row {shortened(label, _START)}"
-
-
-def _measured(
-    estimator: "BaseVAE", X: Matrix | None, image_shape: Sequence[int] | None
-) -> tuple[np.ndarray | None, np.ndarray, list[str]]:
-    """What `measured` gives of rows, or, without rows, what is known from the fit."""
-    if X is not None:
-        return measured(estimator, X)
+def _check_without_rows(
+    estimator: "BaseVAE", row: int | None, image_shape: Sequence[int] | None
+) -> None:
+    """Refuse what cannot be drawn without rows."""
     if image_shape is None:
         raise ValueError(
             "X is needed for tables, whose columns are drawn in units of their "
             "standard deviations. Give X, or image_shape if rows are images."
         )
-    kl = getattr(estimator, "kl_per_component_", None)
-    if kl is None:
+    if not hasattr(estimator, "kl_per_component_"):
         raise ValueError(
             f"X is needed: the codes of {type(estimator).__name__} have no prior that "
             "tells where they lie."
         )
-    n_components = estimator.n_components_
-    if len(kl) == n_components:
-        return None, kl, named(kl, "component {} ({:.2f} nats)")
-    return None, np.zeros(n_components), named(range(n_components), "component {}")
+    if row is not None:
+        raise ValueError("row is a position in X, which is not given.")

@@ -84,7 +84,8 @@ def test_points_are_codes(estimator, components):
 def test_an_imputer_has_codes_of_rows_with_holes():
     holed = X.copy()
     holed[::3, 2] = np.nan
-    display = draw(VAEImputer(n_components=2, **QUICK).fit(holed), holed)
+    model = VAEImputer(n_components=2, **QUICK).fit(holed)
+    display = draw(model, holed, n_ellipses=25)
     assert np.isfinite(points(display.scatter_[0])).all()
     assert len(outlines(display)) == 25
 
@@ -132,7 +133,6 @@ def test_many_rows_are_small_faint_pixels():
     assert len(points(scatter)) == 20_000
     assert scatter.get_rasterized()
     assert scatter.get_alpha() < 0.2
-    assert len(outlines(display)) == 25
     assert display.ellipses_.get_zorder() > scatter.get_zorder()
 
 
@@ -223,8 +223,32 @@ def test_there_are_as_many_outlines_as_asked_for_and_rows(vae, n_ellipses):
     assert caption.startswith(f"ellipses: {n_drawn} post" if n_drawn else "rings")
 
 
+@pytest.mark.parametrize("n_rows", [2, 10, 50, N])
+@pytest.mark.parametrize("posterior", ["gaussian", "gamma"])
+def test_by_default_ellipses_leave_points_to_be_seen(posterior, n_rows):
+    display = draw(fitted(posterior=posterior), X[:n_rows])
+    n_drawn = len(outlines(display))
+    assert min(3, n_rows) <= n_drawn <= max(3, n_rows // 10)
+    if n_drawn > 3:
+        codes = np.log(display.codes) if display.log_scale else display.codes
+        area = np.pi * np.sqrt(np.linalg.det(display.covariances)).sum()
+        assert area < 0.12 * np.ptp(codes, axis=0).prod()
+    rows = np.asarray(display.ellipse_rows)
+    assert (rows[0], rows[-1]) == (0, n_rows - 1)
+    assert np.ptp(np.diff(rows)) <= 0.2 * n_rows
+
+
+def test_by_default_small_ellipses_are_as_many_as_they_were():
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(400, 2)) @ random.normal(size=(2, 8))
+    rows += 0.01 * random.normal(size=rows.shape)
+    model = VAETransformer(2, max_iter=30, random_state=0).fit(rows)
+    for n_rows, n_drawn in ((400, 25), (150, 15)):
+        assert len(outlines(draw(model, rows[:n_rows]))) == n_drawn
+
+
 def test_rings_are_of_the_standard_normal_prior_alone(vae):
-    display = draw(vae, X)
+    display = draw(vae, X, n_ellipses=25)
     assert [ring.get_radius() for ring in display.rings_] == [1, 2]
     assert {ring.get_center() for ring in display.rings_} == {(0, 0)}
     assert display.ax_.get_aspect() == 1
@@ -331,6 +355,7 @@ def test_one_component_has_a_strip_for_each_class(of_one):
     assert display.ax_.get_xlabel().startswith("component 0 (")
     assert display.ax_.get_ylabel() == ""
     assert [line.get_xdata()[0] for line in display.rings_] == [-2, -1, 1, 2]
+    assert len(outlines(draw(of_one, X))) == N // 10
     bars, rows = outlines(display), display.ellipse_rows
     scales = posteriors_of(of_one, X[rows]).log_scale.exp().numpy()
     np.testing.assert_allclose(np.ptp(bars[:, :, 0], axis=1), 2 * scales[:, 0])
@@ -422,7 +447,7 @@ def test_other_estimators_are_refused():
         draw(VAETransformer(), X)
     with pytest.raises(TypeError, match="ensemble of models, each with codes of its"):
         draw(VAEOutlierDetector(n_estimators=2, **QUICK).fit(X), X)
-    with pytest.raises(TypeError, match="the last step and the rows that it sees"):
+    with pytest.raises(TypeError, match="the last step, and the rows that it sees"):
         draw(make_pipeline(StandardScaler(), VAETransformer()), X)
 
 

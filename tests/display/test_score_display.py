@@ -229,6 +229,26 @@ def test_it_goes_where_it_is_told(detector):
     assert plt.get_fignums() == [figure.number]
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize("n_classes", [None, 2, 12])
+@pytest.mark.parametrize("layout", ["constrained", None])
+def test_the_legend_is_above_the_bars(side, n_classes, layout):
+    random = np.random.default_rng(0)
+    scores = side * random.exponential(size=1_000)
+    y = None if n_classes is None else random.integers(n_classes, size=1_000)
+    ax = None if layout else plt.subplots()[1]
+    display = ScoreDisplay(scores, y, offset=np.median(scores)).plot(ax)
+    display.figure_.canvas.draw()
+    box = display.ax_.get_legend().get_window_extent()
+    for histogram in display.histograms_:
+        data = histogram.get_data()
+        corners = [data.edges[:-1], data.values], [data.edges[1:], data.values]
+        for x, y in corners:
+            points = display.ax_.transData.transform(np.column_stack([x, y]))
+            beside = (points[:, 0] < box.x0) | (points[:, 0] > box.x1)
+            assert (beside | (points[:, 1] < box.y0)).all()
+
+
 @pytest.mark.parametrize("grid", [None, 1, 2])
 @pytest.mark.parametrize("far", [1, 1e4, 1e9])
 def test_numbers_do_not_overlap_and_nothing_is_cut_off(grid, far):
