@@ -1,8 +1,12 @@
 """How Sphinx builds the documentation: `make docs`. Needs no network."""
 
+import sys
 import warnings
+from pathlib import Path
 
 import skvae
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "skvae"
 author = "the skvae developers"
@@ -22,7 +26,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
-nitpicky = False
+toc_object_entries_show_parents = "hide"
 
 # ---- pages in Markdown ---------------------------------------------------------------
 
@@ -45,7 +49,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"/pictures/",
-    "within_subsection_order": "ExampleTitleSortKey",
+    "within_subsection_order": "gallery_order.ByUse",
     "abort_on_example_error": True,
     "backreferences_dir": "api/backreferences",
     "doc_module": ("skvae",),

@@ -182,7 +182,7 @@ for (name, values), colour in zip(differences.items(), (ORANGE, BLUE), strict=Tr
     left.scatter(exact, values, s=14, color=colour, label=name)
 left.set(yscale="log", title="Scores of new rows: ONNX beside Python")
 left.set(xlabel="score_samples, nats", ylabel="difference, nats")
-left.legend(frameon=False)
+_ = left.legend(frameon=False)
 
 places = np.arange(len(latencies))
 for shift, way, colour in ((-0.2, "Python", BLUE), (0.2, "ONNX", ORANGE)):
@@ -193,7 +193,7 @@ right.set_yticks(places, labels=latencies)
 right.invert_yaxis()
 right.set(xscale="log", xlabel="µs", title="One row")
 right.margins(x=0.15)
-right.legend(frameon=False)
+_ = right.legend(frameon=False)
 
 # %%
 

@@ -114,7 +114,7 @@ ax.set(
     ylabel="log p of held-out rows, nats",
     title=f"Breast cancer: {len(seconds)} candidates, mean and error of 3 folds",
 )
-ax.legend(frameon=False, title="noise")
+_ = ax.legend(frameon=False, title="noise")
 
 # %%
 # Many rows, and one

@@ -83,7 +83,7 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
     the autoencoder is PCA: its reconstructions are the projections on the principal
     subspace.
 
-    Read more in the user guide, docs/user_guide/autoencoders.md.
+    Read more in the :doc:`user guide </user_guide/autoencoders>`.
 
     Parameters
     ----------

@@ -4,10 +4,12 @@ They are set by `set_callbacks`, also on an estimator within a pipeline or a sea
 whose clones share them. `sklearn.callback.ProgressBar` is set on the outermost one.
 """
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackContext, ScoringMonitor
+from sklearn.utils import check_scalar
 
 from skvae.frames import Table, taken
 
@@ -24,8 +26,9 @@ class LogLikelihoodMonitor(ScoringMonitor):
     no y. This one scores rows that are not trained on, by `score`: mean log p(x), in
     nats per row and in the units of the X that the estimator is given.
 
-    Each epoch takes the time of summing up the model and of scoring these rows; of a
-    detector, of scoring all rows.
+    A look takes the time of summing up the model and of scoring these rows, which may
+    be several times that of an epoch; of a detector, that of scoring all rows. Seldom
+    looks (`every`) and few draws (`n_importance_samples`) make it less.
 
     Parameters
     ----------
@@ -33,6 +36,8 @@ class LogLikelihoodMonitor(ScoringMonitor):
             None, default=None
         Rows to score, as the estimator itself would be given them: of a pipeline, after
         its other steps. None: those that the fit holds out for early stopping.
+    every : int, default=1
+        Epochs from one look to the next.
 
     See Also
     --------
@@ -53,9 +58,10 @@ class LogLikelihoodMonitor(ScoringMonitor):
     True
     """
 
-    def __init__(self, X: Table | None = None) -> None:
+    def __init__(self, X: Table | None = None, *, every: int = 1) -> None:
         super().__init__(scoring=_log_likelihood)
         self.X = X
+        self.every = check_scalar(every, "every", Integral, min_val=1)
 
     def setup(self, estimator: BaseEstimator, context: CallbackContext) -> None:
         """Called by the estimator as its fit begins.
@@ -105,6 +111,8 @@ class LogLikelihoodMonitor(ScoringMonitor):
         ValueError
             If there are no rows to score.
         """
+        if not _is_due(self, context):
+            return
         rows = _rows_to_score(self, X, fitted_estimator)
         # The base scores nothing without a y, which is of no matter here.
         super().on_fit_task_end(
@@ -131,6 +139,8 @@ class OptunaPruning:
             None, default=None
         Rows to score, as the estimator itself would be given them: of a pipeline, after
         its other steps. None: those that the fit holds out for early stopping.
+    every : int, default=1
+        Epochs from one report to the next.
 
     See Also
     --------
@@ -138,8 +148,9 @@ class OptunaPruning:
 
     Notes
     -----
-    Log-likelihoods compare between fits that see X in the same units: search over
-    scalers in other ways.
+    Log-likelihoods compare between fits that see X in the same units, and hold out the
+    same rows: search over scalers in other ways, and, with a study, on one split
+    (``cv=ShuffleSplit(1, random_state=0)``), since the rows of some folds are harder.
 
     Of a trial with several fits, such as `cross_val_score` in the objective, the steps
     of each begin after all epochs that those before might have had; give it
@@ -173,9 +184,12 @@ class OptunaPruning:
     ['COMPLETE', 'COMPLETE', 'PRUNED', 'PRUNED']
     """
 
-    def __init__(self, trial: "Trial | Study", X: Table | None = None) -> None:
+    def __init__(
+        self, trial: "Trial | Study", X: Table | None = None, *, every: int = 1
+    ) -> None:
         self.trial: Any = trial
         self.X = X
+        self.every = check_scalar(every, "every", Integral, min_val=1)
         self._fits: dict[BaseEstimator, _Fit] = {}
         self._n_steps_before = 0
         self._is_elsewhere = False
@@ -283,11 +297,14 @@ class OptunaPruning:
         fit = self._fits.get(estimator)
         if fit is None:
             return False
-        if context.task_name != "epoch":
-            fit.has_ended = True
+        if not _is_due(self, context):
             return False
         rows = _rows_to_score(self, X, fitted_estimator)
-        fit.report(float(fitted_estimator.score(rows)), context.task_id + 1)
+        score = float(fitted_estimator.score(rows))
+        if context.task_name != "epoch":
+            fit.final_score = score
+            return False
+        fit.report(score, context.task_id + 1)
         if fit.is_pruned and not self._asks:
             from optuna import TrialPruned
 
@@ -309,12 +326,11 @@ class _Fit:
     def __init__(self, trial: "Trial", n_steps_before: int) -> None:
         self._trial = trial
         self._n_steps_before = n_steps_before
-        self._score: float | None = None
         self.is_pruned = False
-        self.has_ended = False
+        #: Of the model that has been fitted; None before.
+        self.final_score: float | None = None
 
     def report(self, score: float, epoch: int) -> None:
-        self._score = score
         self._trial.report(score, self._n_steps_before + epoch)
         self.is_pruned = self._trial.should_prune()
 
@@ -324,8 +340,8 @@ class _Fit:
 
         if self.is_pruned:
             study.tell(self._trial, state=TrialState.PRUNED)
-        elif self.has_ended:
-            study.tell(self._trial, self._score)
+        elif self.final_score is not None:
+            study.tell(self._trial, self.final_score)
         else:
             study.tell(self._trial, state=TrialState.FAIL)
 
@@ -342,6 +358,11 @@ def _check_has_likelihood(callback: object, estimator: BaseEstimator) -> None:
             f"{type(estimator).__name__} does not have: set it on a VAETransformer or "
             "VAEOutlierDetector, also where that is a step of a pipeline."
         )
+
+
+def _is_due(callback: Any, context: CallbackContext) -> bool:
+    """Whether it is time to look: every so many epochs, and at the end of the fit."""
+    return context.task_name != "epoch" or (context.task_id + 1) % callback.every == 0
 
 
 def _rows_to_score(

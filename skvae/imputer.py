@@ -36,7 +36,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
     completed tables carry the uncertainty along. Tables may mix numbers, categories and
     counts. Observed cells stay as they are, to the bit, and columns keep their dtypes.
 
-    Read more in the user guide, docs/user_guide/missing_values.md.
+    Read more in the :doc:`user guide </user_guide/missing_values>`.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     distribution of their codes.
 
     Columns, holes and their treatment are those of `VAETransformer`. Read more in the
-    user guide, docs/user_guide/outliers.md.
+    :doc:`user guide </user_guide/outliers>`.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
     layers and start at the probabilistic-PCA solution, so that the model starts where
     PCA ends. Numbers are standardised inside.
 
-    Read more in the user guide, docs/user_guide.
+    Read more in the :doc:`user guide </user_guide/index>`.
 
     Parameters
     ----------

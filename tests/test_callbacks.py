@@ -72,6 +72,29 @@ def test_by_default_the_rows_are_those_that_the_fit_holds_out(rows):
     assert not hasattr(vae, "_held_out_rows")
 
 
+@pytest.mark.parametrize("every", [1, 2, 3, 9])
+def test_looks_are_as_seldom_as_is_asked_for(every):
+    monitor = LogLikelihoodMonitor(every=every)
+    study = study_that_prunes()
+    vae = VAETransformer(2, **QUICK).set_callbacks(
+        monitor, OptunaPruning(study, every=every)
+    )
+    vae.fit(X)
+    epochs = [n for n in (1, 2, 3, 4) if n % every == 0]
+    if epochs:
+        assert [row["task_id"] + 1 for row in epochs_of(monitor)] == epochs
+    (trial,) = study.trials
+    assert sorted(trial.intermediate_values) == epochs
+    (final,) = (r for r in monitor.get_logs().data if r["task_name"] == "fit")
+    assert trial.value == final["log_likelihood"]
+
+
+@pytest.mark.parametrize("callback", [LogLikelihoodMonitor, OptunaPruning])
+def test_looks_are_made_at_some_epochs(callback):
+    with pytest.raises(ValueError, match="every"):
+        callback(None, every=0)
+
+
 def test_the_monitor_works_in_a_search_over_a_pipeline():
     monitor = LogLikelihoodMonitor()
     vae = VAETransformer(**QUICK).set_callbacks(monitor)
@@ -170,7 +193,8 @@ def test_in_a_search_bad_fits_end_early(backend):
     assert search.best_estimator_[-1].n_iter_ == QUICK["max_iter"]
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
-    assert all(t.value == t.intermediate_values[t.last_step] for t in complete)
+    assert max(t.value for t in complete) == study.best_value
+    assert len(complete) + states.count(TrialState.PRUNED) == 4
 
 
 def test_processes_share_a_study_by_its_storage(tmp_path):
