@@ -1,6 +1,7 @@
 """What the estimators share: tables in, the course of a fit, state in and out."""
 
 import functools
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
@@ -475,7 +476,17 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
                 ),
                 stacklevel=2,
             )
-        super().__setstate__(state)
+        super().__setstate__({**self._not_kept(state), **state})
+
+    def _not_kept(self, state: Mapping[str, Any]) -> dict[str, list[float]]:
+        """What a fit did not keep when older models were saved: unknown, NaN."""
+        curves = dict.fromkeys(self._parts_of_loss, "loss_curve_")
+        curves["validation_epochs_"] = "validation_scores_"
+        return {
+            name: [math.nan] * len(state[beside])
+            for name, beside in curves.items()
+            if beside in state
+        }
 
 
 def _is_mixed(state: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ whose clones share them. `sklearn.callback.ProgressBar` is set on the outermost 
 """
 
 from numbers import Integral
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LogLikelihoodMonitor", "OptunaPruning"]
 
+#: From the first step of a fit of a trial to that of the next: more than any has.
+_STEPS_OF_A_FIT = 1_000_000
+_COUNTING = Lock()
+
 
 class LogLikelihoodMonitor(ScoringMonitor):
     """Log the held-out log-likelihood of a model at each epoch of its fit.
@@ -27,8 +32,12 @@ class LogLikelihoodMonitor(ScoringMonitor):
     nats per row and in the units of the X that the estimator is given.
 
     A look takes the time of summing up the model and of scoring these rows, which may
-    be several times that of an epoch; of a detector, that of scoring all rows. Seldom
-    looks (`every`) and few draws (`n_importance_samples`) make it less.
+    be several times that of an epoch. Seldom looks (`every`) and few draws
+    (`n_importance_samples`) make the scoring less; summed up the model is at every
+    epoch, which for a detector is to score all rows.
+
+    A model keeps its callbacks, also when it is saved: take them off first, by
+    ``set_callbacks()`` without arguments.
 
     Parameters
     ----------
@@ -142,6 +151,11 @@ class OptunaPruning:
     every : int, default=1
         Epochs from one report to the next.
 
+    Raises
+    ------
+    TypeError
+        If `trial` is neither a trial nor a study.
+
     See Also
     --------
     LogLikelihoodMonitor : Logs the same numbers, and stops nothing.
@@ -153,12 +167,16 @@ class OptunaPruning:
     (``cv=ShuffleSplit(1, random_state=0)``), since the rows of some folds are harder.
 
     Of a trial with several fits, such as `cross_val_score` in the objective, the steps
-    of each begin after all epochs that those before might have had; give it
-    ``error_score="raise"``, so that scikit-learn does not hold the pruning for a
-    failure of one fold.
+    of the second begin at 1,000,000, those of the third at 2,000,000, so that folds are
+    compared with the same fold of other trials; give it ``error_score="raise"``, so
+    that scikit-learn does not hold the pruning for a failure of one fold.
 
     Fits in other processes (``n_jobs=2``) share a study by its storage: one in memory
-    cannot be shared, and is refused there. Threads share any.
+    cannot be shared, and is refused there, as is a trial. Threads share any.
+
+    A model keeps its callbacks, also when it is saved: take them off first, by
+    ``set_callbacks()`` without arguments. Under `warm_start`, rows held out by this fit
+    may have been trained on by an earlier one.
 
     References
     ----------
@@ -187,11 +205,16 @@ class OptunaPruning:
     def __init__(
         self, trial: "Trial | Study", X: Table | None = None, *, every: int = 1
     ) -> None:
+        if not (hasattr(trial, "ask") or hasattr(trial, "report")):
+            raise TypeError(
+                "OptunaPruning takes a trial, such as an objective is called with, or "
+                f"a study, such as optuna.create_study gives, got {trial!r}."
+            )
         self.trial: Any = trial
         self.X = X
         self.every = check_scalar(every, "every", Integral, min_val=1)
         self._fits: dict[BaseEstimator, _Fit] = {}
-        self._n_steps_before = 0
+        self._n_fits = 0
         self._is_elsewhere = False
 
     def setup(self, estimator: BaseEstimator, context: CallbackContext) -> None:
@@ -209,25 +232,33 @@ class OptunaPruning:
         TypeError
             If the estimator has no log-likelihood.
         ValueError
-            If the study minimises, or is one in the memory of another process.
+            If the study minimises or has several objectives, or if it is in the memory
+            of another process, as a trial is.
         """
         _check_has_likelihood(self, estimator)
         if _is_refit(context):
             return
         study = self.trial if self._asks else self.trial.study
-        if study.direction.name != "MAXIMIZE":
+        if [direction.name for direction in study.directions] != ["MAXIMIZE"]:
             raise ValueError(
                 "OptunaPruning reports log-likelihoods, of which the higher are "
                 'better: create the study with direction="maximize".'
             )
-        if self._is_elsewhere and type(study._storage).__name__ == "InMemoryStorage":
+        is_in_memory = type(study._storage).__name__ == "InMemoryStorage"
+        if self._is_elsewhere and (is_in_memory or not self._asks):
             raise ValueError(
-                "OptunaPruning is in another process than its study, which is in "
-                "memory, so that nothing would be compared. Search with n_jobs=1 or in "
-                "threads, or create the study with storage=JournalStorage(...)."
+                "OptunaPruning is a copy, such as other processes and saved models "
+                "have: its study or trial is in the memory of the original, so that "
+                "nothing would be compared. Search with n_jobs=1 or in threads, or "
+                "give it a study with storage=JournalStorage(...). Of a model that was "
+                "saved or copied, take it off by set_callbacks()."
             )
-        trial = self.trial.ask() if self._asks else self.trial
-        self._fits[estimator] = _Fit(trial, self._n_steps_before)
+        if self._asks:
+            trial, first_step = self.trial.ask(), 0
+            trial.set_user_attr("estimator", repr(estimator))
+        else:
+            trial, first_step = self.trial, _STEPS_OF_A_FIT * self._count()
+        self._fits[estimator] = _Fit(trial, first_step)
 
     def teardown(self, estimator: BaseEstimator, context: CallbackContext) -> None:
         """Called by the estimator as its fit has ended, or failed.
@@ -240,12 +271,8 @@ class OptunaPruning:
             Its task: the fit.
         """
         fit = self._fits.pop(estimator, None)
-        if fit is None:
-            return
-        if self._asks:
+        if fit is not None and self._asks:
             fit.tell(self.trial)
-        else:
-            self._n_steps_before += context.max_subtasks
 
     def on_fit_task_begin(
         self, estimator: BaseEstimator, context: CallbackContext
@@ -311,6 +338,12 @@ class OptunaPruning:
             raise TrialPruned(f"after epoch {context.task_id + 1}")
         return fit.is_pruned
 
+    def _count(self) -> int:
+        """How many fits there were before; fits may be in several threads."""
+        with _COUNTING:
+            self._n_fits += 1
+            return self._n_fits - 1
+
     @property
     def _asks(self) -> bool:
         """Whether it has a study, to be asked for a trial for each fit."""
@@ -323,15 +356,15 @@ class OptunaPruning:
 class _Fit:
     """A fit, and the trial that stands for it."""
 
-    def __init__(self, trial: "Trial", n_steps_before: int) -> None:
+    def __init__(self, trial: "Trial", first_step: int) -> None:
         self._trial = trial
-        self._n_steps_before = n_steps_before
+        self._first_step = first_step
         self.is_pruned = False
         #: Of the model that has been fitted; None before.
         self.final_score: float | None = None
 
     def report(self, score: float, epoch: int) -> None:
-        self._trial.report(score, self._n_steps_before + epoch)
+        self._trial.report(score, self._first_step + epoch)
         self.is_pruned = self._trial.should_prune()
 
     def tell(self, study: "Study") -> None:

@@ -160,7 +160,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         epoch, in nats per row of the standardised columns. Higher is better.
     kl_curve_ : list of float
         KL(q(z|x) || p(z)) of training rows, per epoch, in nats per row. Under
-        objective="elbo" and beta = 1 the loss is this less the former.
+        objective="elbo" and beta = 1, once `kl_warmup` is over, the loss is this less
+        the former.
     validation_scores_ : list of float
         The held-out bound at beta = 1, per look, in nats per row of the standardised
         columns, with cells beyond 10 standard deviations read as 10. Empty without

@@ -66,9 +66,9 @@ def test_by_default_the_rows_are_those_that_the_fit_holds_out(rows):
     vae = VAETransformer(2, **QUICK).set_callbacks(monitor).fit(rows)
     _, held_out = seen[-1]
     assert len(held_out) == round(0.1 * len(X))
-    last = epochs_of(monitor)[-1]["log_likelihood"]
+    (at_the_end,) = (r for r in monitor.get_logs().data if r["task_name"] == "fit")
     final = vae.score(X.iloc[held_out] if rows is X else X.to_numpy()[held_out])
-    assert last == pytest.approx(final, abs=0.5)
+    assert at_the_end["log_likelihood"] == final
     assert not hasattr(vae, "_held_out_rows")
 
 
@@ -89,10 +89,11 @@ def test_looks_are_as_seldom_as_is_asked_for(every):
     assert trial.value == final["log_likelihood"]
 
 
-@pytest.mark.parametrize("callback", [LogLikelihoodMonitor, OptunaPruning])
-def test_looks_are_made_at_some_epochs(callback):
+def test_looks_are_made_at_some_epochs():
     with pytest.raises(ValueError, match="every"):
-        callback(None, every=0)
+        LogLikelihoodMonitor(every=0)
+    with pytest.raises(ValueError, match="every"):
+        OptunaPruning(study_that_prunes(), every=0)
 
 
 def test_the_monitor_works_in_a_search_over_a_pipeline():
@@ -122,7 +123,23 @@ def test_without_rows_to_score_the_fit_says_what_to_do(callback):
     assert all(trial.state == TrialState.FAIL for trial in study.trials)
 
 
-@pytest.mark.parametrize("callback", [LogLikelihoodMonitor(), OptunaPruning(None)])
+@pytest.mark.parametrize("trial", [None, "study"])
+def test_what_is_neither_trial_nor_study_is_refused(trial):
+    with pytest.raises(TypeError, match="trial"):
+        OptunaPruning(trial)
+
+
+def test_a_study_of_several_objectives_is_refused():
+    study = optuna.create_study(directions=["maximize", "maximize"])
+    with pytest.raises(ValueError, match='direction="maximize"'):
+        pipeline(OptunaPruning(study)).fit(X)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [LogLikelihoodMonitor(), OptunaPruning(optuna.create_study(direction="maximize"))],
+    ids=lambda callback: type(callback).__name__,
+)
 def test_an_autoencoder_has_no_likelihood_to_watch(callback):
     with pytest.raises(TypeError, match="VAETransformer"):
         AETransformer(2, **QUICK).set_callbacks(callback).fit(X)
@@ -162,9 +179,31 @@ def test_a_trial_that_is_worse_is_pruned():
     study.optimize(objective, n_trials=2)
     good, bad = study.trials
     assert (good.state, bad.state) == (TrialState.COMPLETE, TrialState.PRUNED)
-    # The second fold begins where the first might have ended.
-    assert sorted(good.intermediate_values) == list(range(1, 9))
+    second = [1_000_000 + epoch for epoch in range(1, 5)]
+    assert sorted(good.intermediate_values) == [1, 2, 3, 4, *second]
     assert len(bad.intermediate_values) < 8
+
+
+def test_folds_are_compared_with_the_same_fold_of_other_trials():
+    def objective(trial):
+        model = pipeline(OptunaPruning(trial), max_iter=[2, 4][trial.number])
+        return cross_val_score(model, X, cv=2, error_score="raise").mean()
+
+    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.NopPruner())
+    study.optimize(objective, n_trials=2)
+    steps = [set(trial.intermediate_values) for trial in study.trials]
+    assert steps[0] == {1, 2, 1_000_001, 1_000_002}
+    assert steps[0] < steps[1]
+
+
+def test_threads_report_each_fold_by_itself():
+    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.NopPruner())
+    trial = study.ask()
+    with parallel_config("threading", n_jobs=2):
+        cross_val_score(pipeline(OptunaPruning(trial)), X, cv=4, error_score="raise")
+    (trial,) = study.trials
+    expected = {1_000_000 * fold + n for fold in range(4) for n in range(1, 5)}
+    assert set(trial.intermediate_values) == expected
 
 
 def test_what_is_pruned_by_a_trial_is_as_it_was():
@@ -207,10 +246,31 @@ def test_processes_share_a_study_by_its_storage(tmp_path):
     assert all(trial.state.is_finished() for trial in study.trials)
 
 
-def test_a_study_in_the_memory_of_another_process_is_refused():
-    callback = pickle.loads(pickle.dumps(OptunaPruning(study_that_prunes())))
-    with pytest.raises(ValueError, match="JournalStorage"):
-        pipeline(callback).fit(X)
+@pytest.mark.parametrize("as_trial", [False, True])
+def test_a_study_in_the_memory_of_another_process_is_refused(as_trial):
+    study = study_that_prunes()
+    callback = OptunaPruning(study.ask() if as_trial else study)
+    model = pickle.loads(pickle.dumps(pipeline(callback)))
+    with pytest.raises(ValueError, match=r"JournalStorage.*set_callbacks\(\)"):
+        model.fit(X)
+    model[-1].set_callbacks()
+    assert model.fit(X)[-1].n_iter_ == QUICK["max_iter"]
+
+
+def test_nothing_of_a_fit_is_kept():
+    study = study_that_prunes()
+    callback = OptunaPruning(study)
+    held = []
+
+    class Pickles(LogLikelihoodMonitor):
+        def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
+            held.append((len(callback._fits), callback.__getstate__()["_fits"]))
+
+    vae = VAETransformer(2, **QUICK).set_callbacks(callback, Pickles())
+    vae.fit(X)
+    assert held == [(1, {})] * 5
+    assert not callback._fits
+    assert study.trials[0].user_attrs == {"estimator": repr(vae)}
 
 
 @pytest.mark.parametrize("as_trial", [False, True])

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 import torch
@@ -366,7 +367,7 @@ codes, prior = posteriors.Gaussian()(zeros, zeros), priors.Gaussian()
 #: Objects that are no dataclasses, whose attributes no signature lists.
 THINGS = (
     callbacks.LogLikelihoodMonitor(),
-    callbacks.OptunaPruning(trial=None),
+    callbacks.OptunaPruning(optuna.create_study(direction="maximize")),
     likelihoods.Blocks([(likelihoods.Gaussian(), 2)]),
     networks.MLP().encoder(4, 2, 2),
     objectives.Terms(torch.zeros(1, 5), codes, prior, torch.zeros(1, 5, 2)),

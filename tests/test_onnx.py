@@ -470,13 +470,29 @@ def test_methods_without_a_graph(estimator, method):
         to_onnx(model, method)
 
 
-@pytest.mark.parametrize("estimator", [VAEImputer(max_iter=1), StandardScaler()])
+class Twice(VAETransformer):
+    """A subclass whose codes are others."""
+
+    def transform(self, X):
+        return 2 * super().transform(X)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        VAEImputer(max_iter=1),
+        StandardScaler(),
+        Twice(1, max_iter=1),
+        make_pipeline(StandardScaler(), VAETransformer(1, max_iter=1)),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
 def test_estimators_without_a_graph(estimator):
-    with pytest.raises(ValueError, match="cannot be exported to ONNX: VAETransformer"):
+    with pytest.raises(ValueError, match=r"VAETransformer.*skl2onnx\.to_onnx"):
         to_onnx(estimator.fit(X))
 
 
-@pytest.mark.parametrize("dtype", [int, np.float16, bool])
+@pytest.mark.parametrize("dtype", [int, np.float16, bool, None, "foo"])
 def test_precisions_that_there_are_not(dtype):
     with pytest.raises(ValueError, match=r"dtype must be numpy\.float32 or"):
         to_onnx(fitted("silu", False), dtype=dtype)

@@ -188,6 +188,23 @@ def test_a_newer_format_is_refused():
         reloaded(model, _state_format=newer, _skvae_version="9.9")
 
 
+def test_models_from_before_the_parts_of_the_loss_were_kept_go_on():
+    X = load_iris().data
+    vae = VAETransformer(2, max_iter=3, random_state=0).fit(X)
+    state = vae.__getstate__()
+    for name in ("reconstruction_curve_", "kl_curve_", "validation_epochs_"):
+        del state[name]
+    old = VAETransformer.__new__(VAETransformer)
+    old.__setstate__(state)
+    assert np.isnan(old.kl_curve_).all() and len(old.kl_curve_) == 3
+    assert np.isnan(old.validation_epochs_).all()
+    assert np.isfinite(old.partial_fit(X).kl_curve_[-1])
+    assert len(old.kl_curve_) == old.n_iter_ == 4
+    unfitted = VAETransformer.__new__(VAETransformer)
+    unfitted.__setstate__(VAETransformer().__getstate__())
+    assert not hasattr(unfitted, "kl_curve_")
+
+
 def test_another_version_is_warned_of():
     model = fitted(X)
     with pytest.warns(InconsistentVersionWarning, match=r"0\.0\.1 of skvae"):

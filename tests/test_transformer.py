@@ -108,9 +108,10 @@ def test_the_loss_falls_apart_into_its_curves(beta, posterior):
 
 
 def test_looks_have_their_place_in_the_course_of_the_fit():
-    vae = VAETransformer(2, batch_size=68, max_iter=60, random_state=0).fit(iris())
-    # 135 training rows make 2 steps an epoch; a look each 50 steps, and at the end.
-    assert vae.validation_epochs_ == [25, 50, 60]
+    vae = VAETransformer(2, batch_size=45, max_iter=60, random_state=0).fit(iris())
+    # 135 training rows make 3 steps an epoch; a look each 76 steps, and at the end.
+    expected = [76 / 3, 152 / 3, 60]
+    np.testing.assert_allclose(vae.validation_epochs_, expected)
     assert len(vae.validation_scores_) == 3
 
 

@@ -50,8 +50,6 @@ def to_onnx(
 
     Raises
     ------
-    ImportError
-        If onnx is not installed.
     NotFittedError
         If the estimator is not fitted.
     ValueError
@@ -79,18 +77,22 @@ def to_onnx(
     """
     check_is_fitted(estimator)
     name = type(estimator).__name__
-    if not isinstance(estimator, VAETransformer | AETransformer | VAEOutlierDetector):
+    # A subclass may compute something else.
+    if type(estimator) not in (VAETransformer, AETransformer, VAEOutlierDetector):
         raise ValueError(
-            f"{name} cannot be exported to ONNX: VAETransformer, AETransformer and "
-            "VAEOutlierDetector can."
+            f"{name} cannot be exported to ONNX by itself: VAETransformer, "
+            "AETransformer and VAEOutlierDetector can. A pipeline that holds them is "
+            "converted by skl2onnx.to_onnx(pipeline, X[:1]) once skvae.onnx is "
+            "imported."
         )
     known = [entry for entry in METHODS if hasattr(estimator, entry)]
     if method not in known:
         raise ValueError(f"method of {name} must be one of {known}, got {method!r}.")
-    dtype = np.dtype(dtype)
-    if dtype not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be numpy.float32 or numpy.float64, got {dtype}.")
-    graph = Graph(dtype)
+    if dtype not in (np.float32, np.float64, "float32", "float64"):
+        raise ValueError(
+            f"dtype must be numpy.float32 or numpy.float64, got {dtype!r}."
+        )
+    graph = Graph(np.dtype(dtype))
     output = METHODS[method](graph, estimator, "X")
     graph("Identity", output, output=method)
     kinds: dict[str, DTypeLike] = {
