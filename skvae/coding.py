@@ -220,6 +220,11 @@ def rate_distortion(variances: ArrayLike, distortion: float) -> float:
     nats : float
         Of a row of these numbers, in nats.
 
+    Raises
+    ------
+    ValueError
+        If `distortion` is not above 0 and a variance is.
+
     References
     ----------
     T. M. Cover and J. A. Thomas, "Elements of Information Theory" (2006), theorem
@@ -234,6 +239,8 @@ def rate_distortion(variances: ArrayLike, distortion: float) -> float:
     variances = np.sort(variances)
     if distortion >= variances.sum():
         return 0.0
+    if not distortion > 0:
+        raise ValueError(f"distortion must be above 0, got {distortion!r}.")
     below = np.concatenate([[0.0], variances[:-1].cumsum()])
     # The level, if the first 0, 1, ... variances lie below it.
     levels = (distortion - below) / np.arange(len(variances), 0, -1)

@@ -220,8 +220,8 @@ def diagnostics(estimator: BaseVAE, X: Table) -> Diagnostics:
     bounds = fitted.bound_by_feature(X, n_draws)
     reconstruction = float(bounds[:, :-1].sum(axis=1).mean())
     kl = -float(bounds[:, -1].mean())
-    activity = _activity(fitted, X)
-    per_component = _kl_per_component(fitted, X, kl)
+    activity = activities(fitted, X)
+    per_component = divergences(fitted, X, n_draws)
     split = not np.isnan(per_component).any()
     order = np.argsort(-(per_component if split else activity), kind="stable")
     information, limit = _information(fitted, X)
@@ -243,22 +243,25 @@ def diagnostics(estimator: BaseVAE, X: Table) -> Diagnostics:
     )
 
 
-def _kl_per_component(fitted: FittedModel, X: Matrix, kl: float) -> np.ndarray:
-    """Mean divergence of each component; NaN where there is that of all alone."""
+def divergences(fitted: FittedModel, X: Matrix, n_draws: int) -> np.ndarray:
+    """Mean divergence of each component; NaN where there is that of all alone.
+
+    Of one component it is estimated by draws where there is no closed form.
+    """
     model, weights = fitted.model, fitted.weights
-    if model.n_components == 1:
-        return np.array([kl])
     prior = model.prior_of(weights)
     total = np.zeros(model.n_components)
     for _, (inputs, *_) in encoded_rows(fitted, X):
         part = evaluation.codes(model, weights, inputs).kl_divergence(prior)
+        if part is None and model.n_components == 1:
+            return np.array([-fitted.bound_by_feature(X, n_draws)[:, -1].mean()])
         if part is None or part.shape[1] != model.n_components:
             return np.full(model.n_components, np.nan)
         total += part.sum(0).numpy(force=True)
     return total / X.shape[0]
 
 
-def _activity(fitted: FittedModel, X: Matrix) -> np.ndarray:
+def activities(fitted: FittedModel, X: Matrix) -> np.ndarray:
     """Variance of the posterior means over rows, in units of the prior's."""
     posterior = fitted.model.posterior
     read = posterior.features(torch.from_numpy(fitted.codes(X))).var(0, correction=0)

@@ -258,6 +258,13 @@ def test_variances_below_the_level_are_left_out():
 def test_what_nothing_costs_is_nothing():
     assert rate_distortion([2.0, 1.0], 3.0) == 0
     assert rate_distortion([2.0, 1.0], 4.0) == 0
+    assert rate_distortion([0.0, 0.0], 0.0) == 0
+
+
+@pytest.mark.parametrize("distortion", [-1.0, 0.0, math.nan])
+def test_no_finite_rate_has_no_error_at_all(distortion):
+    with pytest.raises(ValueError, match="distortion must be above 0, got"):
+        rate_distortion([1.0, 2.0], distortion)
 
 
 def test_labels_and_holes_have_no_squared_error():

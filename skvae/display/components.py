@@ -122,32 +122,21 @@ def measured(
     names : list of str
         What components are called: by number, with nats or activity.
     """
-    from skvae.core import evaluation
-    from skvae.inference import encoded_rows
-    from skvae.inspection import _activity
+    from skvae.inspection import activities, divergences
     from skvae.posteriors import Point
     from skvae.threads import limited
 
     fitted = one_model(estimator)
-    model, weights = fitted.model, fitted.weights
-    blocks, kl = [], np.zeros(model.n_components)
+    codes = fitted.codes(X)
+    if isinstance(fitted.model.posterior, Point):
+        worth = _lost(fitted, codes)
+        return codes, worth, _named(worth, _BARE)
     with limited(estimator.network):
-        prior = model.prior_of(weights)
-        for _, (inputs, *_) in encoded_rows(fitted, X):
-            code = evaluation.codes(model, weights, inputs)
-            blocks.append(code.mean.numpy(force=True))
-            part = code.kl_divergence(prior)
-            if part is None or part.shape[1] != model.n_components:
-                kl += np.nan
-            else:
-                kl += part.sum(0).numpy(force=True) / X.shape[0]
-    codes = np.concatenate(blocks)
-    if isinstance(model.posterior, Point):
-        return codes, _lost(fitted, codes), _named(kl, _BARE)
-    if np.isnan(kl).any():
-        worth = _activity(fitted, X)
-        return codes, worth, _named(worth, _BY_ACTIVITY)
-    return codes, kl, _named(kl, _IN_NATS)
+        worth = divergences(fitted, X, estimator._n_draws())
+        if not np.isnan(worth).any():
+            return codes, worth, _named(worth, _IN_NATS)
+        worth = activities(fitted, X)
+    return codes, worth, _named(worth, _BY_ACTIVITY)
 
 
 def _lost(fitted: "FittedModel", codes: np.ndarray) -> np.ndarray:

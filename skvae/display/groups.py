@@ -8,7 +8,7 @@ import numpy as np
 from skvae.display.style import BLUE, COLOURS, GREY, shortened
 from skvae.labels import Column
 
-__all__ = ["Group", "grouped"]
+__all__ = ["Group", "Labels", "grouped", "labelled"]
 
 #: Classes take colours and markers in turn, so that the first 63 pairs differ.
 _MARKERS = "o^sDvX<>*"
@@ -27,7 +27,15 @@ class Group(NamedTuple):
     marker: str
 
 
-def grouped(y: Any, name: str, n_rows: int) -> tuple[list[Group], np.ndarray | None]:
+class Labels(NamedTuple):
+    """Labels of rows."""
+
+    levels: list[Any]  # those that there are, in their order
+    codes: np.ndarray  # position of a row's among the levels, -1 where it has none
+    numbers: np.ndarray | None  # the labels, if they are numbers, NaN for none
+
+
+def grouped(y: Any, n_rows: int) -> tuple[list[Group], np.ndarray | None]:
     """Rows by their labels, and the labels if they are numbers.
 
     Returns
@@ -37,27 +45,52 @@ def grouped(y: Any, name: str, n_rows: int) -> tuple[list[Group], np.ndarray | N
     """
     if y is None:
         return [Group("", np.arange(n_rows), BLUE, "o")], None
+    levels, codes, numbers = labelled(y, n_rows)
+    is_whole = all(isinstance(level, int) for level in levels)
+    if numbers is None or (is_whole and len(levels) <= _MOST_CLASSES):
+        return _classes(levels, codes), None
+    known = Group("", np.flatnonzero(codes >= 0), BLUE, "o")
+    return [known, *_grey("no label", codes < 0)], numbers
+
+
+def labelled(y: Any, n_rows: int) -> Labels:
+    """Labels of rows, of any kind that columns of a table may be.
+
+    Raises
+    ------
+    ValueError
+        If there is not one label for each row, or they are of no kind, or of several.
+    """
     y = y if hasattr(y, "dtype") else np.array(y, dtype=object)
     if y.shape != (n_rows,):
         raise ValueError(
             f"y must hold one label for each of {n_rows} rows, got shape {y.shape}."
         )
-    column = Column(name, y)
-    column.check()
-    if not column.holds_numbers():
+    column = Column("y", y)
+    try:
+        column.check()
+        if column.holds_numbers():
+            return _numbers(column, is_bool="bool" in str(y.dtype).lower())
         levels, _ = column.levels()
-        codes = np.nan_to_num(column.codes(levels, "missing"), nan=-1).astype(int)
-        return _classes(levels, codes), None
+    except (TypeError, ValueError):  # their advice is for columns of X
+        raise ValueError(
+            "y must hold text, categories, booleans or numbers, all of one kind, and "
+            "neither dates nor sentences."
+        ) from None
+    codes = np.nan_to_num(column.codes(levels, "missing"), nan=-1).astype(int)
+    used = np.unique(codes[codes >= 0])
+    codes[codes >= 0] = np.searchsorted(used, codes[codes >= 0])
+    return Labels([levels[k] for k in used], codes, None)
+
+
+def _numbers(column: Column, is_bool: bool) -> Labels:
     numbers = column.numbers()
     is_known = ~np.isnan(numbers)
-    distinct = np.unique(numbers[is_known])
-    if not column.is_whole() or len(distinct) > _MOST_CLASSES:
-        known = Group("", np.flatnonzero(is_known), BLUE, "o")
-        return [known, *_grey("no label", ~is_known)], numbers
-    codes = np.where(is_known, np.searchsorted(distinct, numbers), -1)
-    is_bool = "bool" in str(y.dtype).lower()
-    levels = distinct.astype(bool if is_bool else int).tolist()
-    return _classes(levels, codes), None
+    levels = np.unique(numbers[is_known])
+    codes = np.where(is_known, np.searchsorted(levels, numbers), -1)
+    if column.is_whole():
+        levels = levels.astype(bool if is_bool else int)
+    return Labels(levels.tolist(), codes, numbers)
 
 
 def _classes(levels: Sequence[Any], codes: np.ndarray) -> list[Group]:

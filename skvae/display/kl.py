@@ -64,7 +64,7 @@ class KLDisplay:
         members, is 0.01 nats or more.
     total : float or None, default=None
         Divergence of all components together, in nats. None is their sum, on average
-        over members.
+        over members; there is no title then if it is NaN.
 
     Attributes
     ----------
@@ -240,7 +240,8 @@ class KLDisplay:
             else "KL divergence (nats per row)"
         )
         total = kl.sum(axis=-1).mean() if self.total is None else self.total
-        ax.set_title(f"all components: {total:.3g} nats per row", fontsize="medium")
+        if not np.isnan(total):
+            ax.set_title(f"all components: {total:.3g} nats per row", fontsize="medium")
         ax.legend()
         return self
 

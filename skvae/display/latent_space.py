@@ -37,6 +37,8 @@ _SIDE, _BESIDE = 4.8, 1.5
 _STRIP, _AROUND = 0.6, 1.0
 #: How far points are spread to either side, of the 1 from strip to strip.
 _SPREAD = 0.35
+#: How far points without a label are below the others, as a share of their range.
+_BELOW = 0.1
 #: Rows from which points are pixels in vector formats.
 _RASTERIZED = 2_000
 _OF_PRIOR: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "zorder": 0.5}
@@ -54,8 +56,9 @@ class LatentSpaceDisplay:
     their logarithms, which is what the decoder reads; so are their ellipses.
 
     One component is drawn along the horizontal axis, with bars for ellipses. The
-    vertical axis is then y where y is continuous, and else spreads points at random
-    within the strip of their class, so that they are seen.
+    vertical axis is then y where y is continuous, with rows without a label below the
+    others, and else spreads points at random within the strip of their class, so that
+    they are seen.
 
     Make one with `from_estimator`. All parameters are stored as attributes.
 
@@ -197,7 +200,8 @@ class LatentSpaceDisplay:
             If the estimator is an ensemble, or none of skvae's, or components are not
             whole numbers.
         ValueError
-            If there is no such component, or not one label for each row.
+            If there is no such component, or not one label for each row, all of one
+            kind.
 
         Examples
         --------
@@ -262,11 +266,11 @@ class LatentSpaceDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If there is not one label for each row.
+            If there is not one label for each row, all of one kind.
         """
         plt = pyplot(type(self))
         codes = np.asarray(self.codes, dtype=np.float64)
-        groups, numbers = grouped(self.y, self.y_name, len(codes))
+        groups, numbers = grouped(self.y, len(codes))
         is_flat = codes.shape[1] == 1
         in_strips = is_flat and numbers is None
         if ax is None:
@@ -276,7 +280,11 @@ class LatentSpaceDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         self.legend_ = self.colorbar_ = None
         if is_flat:
-            heights: Any = _strips(groups, len(codes)) if in_strips else numbers
+            heights = (
+                _strips(groups, len(codes))
+                if numbers is None
+                else _with_holes_below(numbers)
+            )
             codes = np.column_stack([codes, heights])
         self._plot_points(codes, groups, None if is_flat else numbers)
         self._plot_ellipses(codes)
@@ -381,9 +389,16 @@ class LatentSpaceDisplay:
             )
         if self.has_normal_prior:
             parts.append(f"{'lines' if is_flat else 'rings'}: prior, 1 and 2 sd")
-        if has_grey and not is_flat:
-            parts.append("grey: no label")
+        if has_grey:
+            parts.append(f"grey{', below' if is_flat else ''}: no label")
         return "; ".join(parts)
+
+
+def _with_holes_below(numbers: np.ndarray) -> np.ndarray:
+    """Heights of points: the numbers, and for NaN a line below them."""
+    known = numbers[~np.isnan(numbers)]
+    below = known.min() - _BELOW * (np.ptp(known) or 1.0)
+    return np.where(np.isnan(numbers), below, numbers)
 
 
 def _strips(groups: Sequence[Group], n_rows: int) -> np.ndarray:

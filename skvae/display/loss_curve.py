@@ -1,12 +1,12 @@
 """LossCurveDisplay: how the training went. A picture of loss_curve_ and its kin."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.display.style import BLUE, GREEN, GREY, PURPLE, VERMILLION, pyplot
+from skvae.display.style import BLUE, GREEN, GREY, PURPLE, VERMILLION, check_has, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ _LEGEND = 0.3
 #: Values up to which each is a dot.
 _FEW = 20
 #: The x and y of a line.
-Curve: TypeAlias = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]
+Curve: TypeAlias = tuple[np.ndarray, np.ndarray]
 _STYLES: dict[str, dict[str, Any]] = {
     "loss": {"color": BLUE, "label": "training loss"},
     "validation": {
@@ -56,11 +56,12 @@ class LossCurveDisplay:
     The loss has two parts, drawn below it, since their sizes are others:
     reconstruction, which is minus the expected log-likelihood E[log p(x|z)] under
     q(z|x), and the KL divergence of q(z|x) from p(z), without its weight beta. Under
-    ``objective="elbo"`` at beta = 1 the loss is their sum. A divergence that ends near
-    0 is a code that says nothing of its row.
+    ``objective="elbo"`` at beta = 1, once `kl_warmup` is over, the loss is their sum. A
+    divergence that ends near 0 is a code that says nothing of its row.
 
     Where the first tenth of the epochs would take more than half of the height, it
-    leaves the picture, so that what comes after it can be read.
+    leaves the picture, so that what comes after it can be read. What is not finite is
+    left out, such as what a model saved by an earlier version does not know.
 
     Make one with `from_estimator`. All parameters are stored as attributes.
 
@@ -161,11 +162,11 @@ class LossCurveDisplay:
         """
         pyplot(cls)
         check_is_fitted(estimator)
-        if not hasattr(estimator, "validation_epochs_"):
-            raise TypeError(
-                f"{type(estimator).__name__} has no validation_epochs_, which skvae's "
-                "estimators have. Of a pipeline, give the last step."
-            )
+        check_has(
+            estimator,
+            ["loss_curve_", "validation_scores_", "validation_epochs_"],
+            "has no loss curves as skvae's estimators have",
+        )
         has_parts = hasattr(estimator, "kl_curve_")
         unit = "nats per row" if has_parts else "squared error per row"
         parts = {}
@@ -200,8 +201,8 @@ class LossCurveDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If there is no epoch, or if curves of epochs, or the looks and their epochs,
-            differ in length.
+            If there is no epoch with a finite loss, or if curves of epochs, or the
+            looks and their epochs, differ in length.
         """
         plt = pyplot(type(self))
         losses, parts = self._curves()
@@ -221,46 +222,50 @@ class LossCurveDisplay:
         self.ax_ = self.axes_[0]
         self.lines_, self.best_lines_ = {}, []
         for own, curves in zip(self.axes_, panels, strict=True):
-            self._plot_panel(own, curves)
+            self._plot_panel(own, curves, _best_look(losses))
         self.axes_[-1].set_xlabel("epoch")
         return self
 
     def _curves(self) -> tuple[dict[str, Curve], dict[str, Curve]]:
-        """The losses, and the parts: x and y of each, of which lower is better."""
+        """The losses, and the parts: where they are finite, the lower the better."""
         epochs = np.arange(1, len(self.loss_curve) + 1)
-        losses: dict[str, Curve] = {"loss": (epochs, self.loss_curve)}
+        losses: dict[str, Curve] = {"loss": (epochs, np.asarray(self.loss_curve))}
         if len(self.validation_scores):
             losses["validation"] = (
-                self.validation_epochs,
+                np.asarray(self.validation_epochs),
                 np.negative(self.validation_scores),
             )
         parts: dict[str, Curve] = {}
         if self.reconstruction_curve is not None:
             parts["reconstruction"] = epochs, np.negative(self.reconstruction_curve)
         if self.kl_curve is not None:
-            parts["kl"] = epochs, self.kl_curve
+            parts["kl"] = epochs, np.asarray(self.kl_curve)
         for key, (x, y) in (losses | parts).items():
             if not len(y) or len(x) != len(y):
                 raise ValueError(
                     f"The {_STYLES[key]['label']} has {len(y)} values for {len(x)} "
                     "epochs: one each is needed, and one epoch at least."
                 )
+        losses, parts = _finite(losses), _finite(parts)
+        if "loss" not in losses:
+            raise ValueError("loss_curve holds no finite loss.")
         return losses, parts
 
-    def _plot_panel(self, ax: "Axes", curves: Mapping[str, Curve]) -> None:
+    def _plot_panel(
+        self, ax: "Axes", curves: Mapping[str, Curve], best: float | None
+    ) -> None:
         """Draw some curves in one axes, and mark the best look."""
         from matplotlib.ticker import MaxNLocator
 
         for key, (x, y) in curves.items():
             few = {"marker": "."} if len(x) <= _FEW else {}
             (self.lines_[key],) = ax.plot(x, y, **{**few, **_STYLES[key]})
-        if len(self.validation_scores):
-            best = self.validation_epochs[int(np.argmax(self.validation_scores))]
+        if best is not None:
             line = ax.axvline(best, color=GREY, linestyle=":", zorder=1)
             if "validation" in curves:
                 line.set_label(f"best held-out loss: epoch {best:.4g}")
             self.best_lines_.append(line)
-        low, high = _limits(curves.values(), _STEEP * len(self.loss_curve))
+        low, high = _limits(curves.values())
         ax.set_ylim(low, high)
         ax.xaxis.set_major_locator(
             MaxNLocator("auto", steps=(1, 2, 5, 10), integer=True, min_n_ticks=1)
@@ -273,12 +278,32 @@ class LossCurveDisplay:
             ax.legend(loc="upper center", ncols=2, fontsize="small")
 
 
-def _limits(curves: Iterable[Curve], beginning: float) -> tuple[float, float]:
+def _finite(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """The finite points of the curves that have some."""
+    finite = {}
+    for key, curve in curves.items():
+        x, y = np.asarray(curve, dtype=np.float64)
+        is_finite = np.isfinite(x) & np.isfinite(y)
+        if is_finite.any():
+            finite[key] = x[is_finite], y[is_finite]
+    return finite
+
+
+def _best_look(losses: Mapping[str, Curve]) -> float | None:
+    """The epochs that have passed at the look with the least held-out loss."""
+    if "validation" not in losses:
+        return None
+    x, y = losses["validation"]
+    return x[np.argmin(y)]
+
+
+def _limits(curves: Collection[Curve]) -> tuple[float, float]:
     """What y shows of some curves: all, unless the beginning would take half of it."""
-    later = np.concatenate([np.asarray(y)[np.greater(x, beginning)] for x, y in curves])
+    beginning = _STEEP * max(x.max() for x, _ in curves)
+    later = np.concatenate([y[x > beginning] for x, y in curves])
     low, high = later.min(), later.max()
-    lowest = min(np.min(y) for _, y in curves)
-    highest = max(np.max(y) for _, y in curves)
+    lowest = min(y.min() for _, y in curves)
+    highest = max(y.max() for _, y in curves)
     if highest - lowest < 2 * (high - low):
         low, high = lowest, highest
     margin = _MARGIN * (high - low) or 1.0

@@ -140,8 +140,8 @@ class SampleDisplay:
             As in the `score_samples` of the estimator: the rows of fit, or rows held
             out. Nothing is changed.
         features : str, int, sequence of them or None, default=None
-            Columns to draw, by label or position. None: the first four of X that have
-            two values or more and no labels that tell rows apart.
+            Columns to draw, by label or position, counted from 0. None: the first four
+            of X that have two values or more and no labels that tell rows apart.
         n_samples : int or None, default=None
             How many rows to sample. None: as many as X has, 10,000 at most.
         random_state : int, RandomState instance or None, default=None
@@ -162,7 +162,8 @@ class SampleDisplay:
         NotFittedError
             If the estimator is not fitted.
         TypeError
-            If the estimator has no `sample`, as a detector has none.
+            If the estimator has no `sample`, as a detector has none, or `features`
+            holds True or False.
         ValueError
             If there is no such column, if `n_samples` is below 1, or if `ax` is no
             subplot, or has been divided before.
@@ -349,6 +350,8 @@ def _named(features: Any, names: list[Any]) -> list[int]:
 
     Raises
     ------
+    TypeError
+        If they are a mask.
     ValueError
         If there is none, no such column, or one twice.
     """
@@ -356,12 +359,15 @@ def _named(features: Any, names: list[Any]) -> list[int]:
         features = [features]
     positions = []
     for feature in features:
+        if isinstance(feature, bool | np.bool_):
+            raise TypeError(
+                "features holds True or False: give labels or positions, such as "
+                "numpy.flatnonzero(features)."
+            )
         if feature in names:
             positions.append(names.index(feature))
-        elif isinstance(feature, int | np.integer) and -len(names) <= feature < len(
-            names
-        ):
-            positions.append(int(feature) % len(names))
+        elif isinstance(feature, int | np.integer) and 0 <= feature < len(names):
+            positions.append(int(feature))
         else:
             raise ValueError(
                 f"features names a column {feature!r}, which X does not have. Its "

@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from skvae.display.groups import labelled
 from skvae.display.style import BLACK, BLUE, COLOURS, check_has, pyplot, written
 from skvae.frames import Table
-from skvae.labels import is_hole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,8 @@ class ScoreDisplay:
     scores : array-like of shape (n_samples,)
         The scores of rows, in `unit`.
     y : array-like of shape (n_samples,) or None, default=None
-        Their classes: labels of any kind. Missing ones are a class.
+        Their classes: text, categories, booleans or numbers. Categories keep their
+        order, all else is sorted. Missing ones are a class.
     offset : float or None, default=None
         The threshold. None where there is none.
     unit : str, default="nats"
@@ -129,8 +130,8 @@ class ScoreDisplay:
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
             As in the `score_samples` of the estimator. Nothing is changed.
         y : array-like of shape (n_samples,) or None, default=None
-            Classes of the rows: labels of any kind, 12 different ones at most. Missing
-            ones are a class.
+            Classes of the rows: text, categories, booleans or numbers, 12 different
+            ones at most. Missing ones are a class.
         bins : int, default=30
             Number of bins between the ends; one more where the threshold asks for it.
         ax : matplotlib Axes or None, default=None
@@ -150,7 +151,8 @@ class ScoreDisplay:
         TypeError
             If the estimator has no scores of rows, or `bins` is no whole number.
         ValueError
-            If y has another length than X or too many classes, or `bins` is below 1.
+            If y has another length than X, labels of several kinds or too many classes,
+            or `bins` is below 1.
         """
         pyplot(cls)
         check_has(
@@ -189,12 +191,16 @@ class ScoreDisplay:
         TypeError
             If `bins` is no whole number.
         ValueError
-            If y has another length than the scores or too many classes, or `bins` is
-            below 1.
+            If scores are none or not finite, if y has another length, labels of several
+            kinds or too many classes, or if `bins` is below 1.
         """
         plt = pyplot(type(self))
         check_scalar(bins, "bins", Integral, min_val=1)
         scores = np.asarray(self.scores, dtype=np.float64)
+        if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
+            raise ValueError(
+                "scores must be a finite number for each row, and of one row at least."
+            )
         self.classes_, groups = _groups(self.y, len(scores))
         inner = _inner_edges(scores, self.offset, bins)
         self.edges_ = _with_ends(inner, scores)
@@ -294,27 +300,16 @@ def _groups(
     """The classes of rows, and which rows are of each."""
     if y is None:
         return None, [np.ones(n_samples, dtype=bool)]
-    y = np.asarray(y)
-    if y.ndim != 1:
-        raise ValueError(f"y must be one label a row, got an array of shape {y.shape}.")
-    if len(y) != n_samples:
-        raise ValueError(f"y has {len(y)} labels, but there are {n_samples} rows.")
-    labels = [None if is_hole(label) else label for label in y.tolist()]
-    known: set[Any] = set(labels) - {None}
-    try:
-        classes = sorted(known)
-    except TypeError:  # of several types
-        classes = sorted(known, key=str)
-    if None in labels:
-        classes.append(None)
-    if len(classes) > _MOST_CLASSES:
+    levels, codes, _ = labelled(y, n_samples)
+    if (codes < 0).any():
+        codes[codes < 0] = len(levels)
+        levels = [*levels, None]
+    if len(levels) > _MOST_CLASSES:
         raise ValueError(
-            f"y has {len(classes)} different labels: more than {_MOST_CLASSES} cannot "
+            f"y has {len(levels)} different labels: more than {_MOST_CLASSES} cannot "
             "be told apart. Give those of some classes."
         )
-    places = {label: place for place, label in enumerate(classes)}
-    codes = np.array([places[label] for label in labels])
-    return classes, [codes == place for place in range(len(classes))]
+    return levels, [codes == place for place in range(len(levels))]
 
 
 def _inner_edges(scores: np.ndarray, offset: float | None, n_bins: int) -> np.ndarray:

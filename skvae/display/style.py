@@ -86,9 +86,10 @@ def check_has(estimator: object, attributes: Sequence[str], words: str) -> None:
         If one is.
     """
     if not all(hasattr(estimator, attribute) for attribute in attributes):
+        remedy = " Of a pipeline, give the last step, and the rows that it sees."
         raise TypeError(
-            f"{type(estimator).__name__} {words}. Of a pipeline, give the last step, "
-            "and the rows that it sees."
+            f"{type(estimator).__name__} {words}."
+            f"{remedy if hasattr(estimator, 'steps') else ''}"
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_scalar, column_or_1d
+from sklearn.utils import check_scalar
 
 from skvae.display.columns import DecodedColumns
 from skvae.display.components import (
@@ -231,8 +231,8 @@ class TraversalDisplay:
             skvae's, or components are not whole numbers.
         ValueError
             If X is needed and not given, or has no column that varies, there is no such
-            component or row, a value is none that a code can have, or `image_shape`
-            does not go with the columns.
+            component or row, `values` is empty or no sequence, or holds one that no
+            code can have, or `image_shape` does not go with the columns.
 
         Examples
         --------
@@ -271,7 +271,7 @@ class TraversalDisplay:
         walks = walks_from_centre(fitted, codes, as_images=image_shape is not None)
         start_name = "the centre of the codes"
         if values is not None:
-            walks = walks.through(column_or_1d(values, dtype=np.float64))
+            walks = walks.through(_checked(values))
         if row is not None:
             check_scalar(row, "row", Integral, min_val=0, max_val=len(codes) - 1)
             walks = walks._replace(start=codes[row])
@@ -434,6 +434,16 @@ def _panels(
     place.supxlabel(x_label, fontsize="medium")
     place.supylabel(y_label, fontsize="medium", ma="center", parse_math=False)
     return figure, axes[:n_panels]
+
+
+def _checked(values: ArrayLike) -> np.ndarray:
+    """The values that a component takes, (n_values,)."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.ndim != 1 or not len(numbers):
+        raise ValueError(
+            f"values must be a sequence of one number or more, got {values!r}."
+        )
+    return numbers
 
 
 def _check_without_rows(

@@ -157,6 +157,15 @@ def test_activity_decides_where_it_is_known():
     assert [bool(bar.get_hatch()) for bar in display.bars_] == [False, True]
 
 
+def test_without_a_total_there_is_no_title():
+    activity = {"activity": [0.5, 0.9]}
+    display = KLDisplay([np.nan, np.nan], **activity).plot()
+    assert heights(display) == [0.9, 0.5]
+    assert display.ax_.get_title() == ""
+    display = KLDisplay([np.nan, np.nan], **activity, total=1.5).plot()
+    assert display.ax_.get_title() == "all components: 1.5 nats per row"
+
+
 def test_a_code_that_is_not_in_use_looks_like_one():
     display = KLDisplay([1e-7, 1e-9]).plot()
     assert display.ax_.get_ylim() == (0.0, 0.1)

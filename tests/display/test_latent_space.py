@@ -22,6 +22,7 @@ from skvae import (
     VAETransformer,
     diagnostics,
 )
+from skvae.display.components import measured
 
 WINE = load_wine(as_frame=True)
 FRAME, TARGET = WINE.data, WINE.target
@@ -124,6 +125,26 @@ def test_of_an_autoencoder_the_pair_is_what_reconstructions_need():
         lost.append(np.square(change).sum())
     best = sorted(np.argsort(lost)[-2:])
     assert draw(model, X).names == [f"component {j}" for j in best]
+
+
+def test_what_reconstructions_lose_is_in_units_of_their_variances():
+    model = AETransformer(3, **QUICK).fit(X)
+    codes, worth, _ = measured(model, X)
+    Z = model.transform(X)
+    np.testing.assert_allclose(codes, Z)
+    whole = model.inverse_transform(Z)
+    for component, lost in enumerate(worth):
+        without = Z.copy()
+        without[:, component] = Z[:, component].mean()
+        change = (model.inverse_transform(without) - whole) / whole.std(axis=0)
+        assert lost == pytest.approx(np.square(change).mean())
+
+
+@pytest.mark.parametrize("changes", [{}, {"prior": "mixture"}])
+def test_one_component_is_worth_what_diagnostics_says(changes):
+    model = fitted(1, **changes)
+    (kl,) = diagnostics(model, X).kl_per_component
+    assert draw(model, X).names == [f"component 0 ({kl:.2f} nats)"]
 
 
 def test_many_rows_are_small_faint_pixels():
@@ -372,6 +393,26 @@ def test_one_component_is_drawn_against_numbers(of_one):
     assert display.ax_.get_ylabel() == "alcohol"
 
 
+def test_rows_without_a_number_are_below_the_others(of_one):
+    y = FRAME["alcohol"].where(np.arange(N) >= 30)
+    display = draw(of_one, X, y)
+    known, grey = (points(scatter) for scatter in display.scatter_)
+    assert (len(known), len(grey)) == (N - 30, 30)
+    np.testing.assert_allclose(grey[:, 0], of_one.transform(X)[:30, 0])
+    assert np.isfinite(grey).all()
+    assert grey[:, 1].max() < known[:, 1].min()
+    assert np.isfinite(outlines(display)).all()
+    assert display.ax_.get_title().endswith("grey, below: no label")
+
+
+@pytest.mark.parametrize("components", [None, 0])
+def test_without_any_label_all_rows_are_grey(vae, components):
+    display = draw(vae, X, np.full(N, np.nan), components=components)
+    (scatter,) = display.scatter_
+    assert len(points(scatter)) == N
+    assert same_color(scatter.get_facecolor()[0][:3], "#7F7F7F")
+
+
 def test_one_component_of_many_can_be_asked_for(vae):
     display = draw(vae, X, components=2)
     np.testing.assert_allclose(
@@ -432,6 +473,7 @@ def test_made_by_hand():
         ({"components": True}, TypeError, "whole numbers"),
         ({"y": TARGET[:-1]}, ValueError, "one label for each of 178 rows"),
         ({"y": np.zeros((N, 2))}, ValueError, "one label for each of 178 rows"),
+        ({"y": ["a", 1] * (N // 2)}, ValueError, "y must hold text, categories"),
         ({"n_ellipses": -1}, ValueError, "n_ellipses"),
         ({"n_ellipses": 2.5}, TypeError, "n_ellipses"),
     ],

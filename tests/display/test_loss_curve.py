@@ -158,6 +158,39 @@ def test_partial_fit_goes_on_after_the_looks_of_fit():
     assert len(display.lines_["validation"].get_ydata()) == n_looks
 
 
+@pytest.mark.parametrize("in_one", [False, True])
+def test_what_an_earlier_version_has_not_kept_is_left_out(in_one):
+    """Such curves and epochs of looks are NaN."""
+    vae = VAETransformer(2, max_iter=30, random_state=0).fit(X)
+    for name in ("reconstruction_curve_", "kl_curve_", "validation_epochs_"):
+        setattr(vae, name, [np.nan] * len(getattr(vae, name)))
+    display = draw(vae, ax=plt.subplots()[1] if in_one else None)
+    assert list(display.lines_) == ["loss"]
+    assert display.best_lines_ == []
+    assert len(display.axes_) == 1
+    assert legend(display.ax_) == ["training loss"]
+    vae.partial_fit(X).partial_fit(X)
+    display = draw(vae, ax=plt.subplots()[1] if in_one else None)
+    for key, curve in (("kl", vae.kl_curve_), ("loss", vae.loss_curve_)):
+        x, y = display.lines_[key].get_data()
+        n = np.isfinite(curve).sum()
+        np.testing.assert_array_equal(x, np.arange(1, vae.n_iter_ + 1)[-n:])
+        np.testing.assert_array_equal(y, curve[-n:])
+    assert len(display.lines_["kl"].get_ydata()) == 2
+
+
+def test_looks_that_are_not_finite_are_not_the_best():
+    display = LossCurveDisplay(
+        [3.0, 2.0, 1.0, 0.5],
+        validation_scores=[np.nan, -1.0, -2.0, 9.0],
+        validation_epochs=[1, 2, 3, np.nan],
+    ).plot()
+    np.testing.assert_array_equal(
+        display.lines_["validation"].get_data(), [[2, 3], [1, 2]]
+    )
+    assert set(display.best_lines_[0].get_xdata()) == {2}
+
+
 # ---- axes ----------------------------------------------------------------------------
 
 
@@ -222,10 +255,10 @@ def test_the_legend_of_all_curves_covers_none(transformer):
 def test_unfitted_estimators_and_others_are_refused():
     with pytest.raises(NotFittedError):
         draw(VAETransformer())
-    with pytest.raises(TypeError, match="PCA has no validation_epochs_"):
+    with pytest.raises(TypeError, match=r"PCA has no loss curves .* have\.$"):
         draw(PCA().fit(X))
     others = MLPRegressor(hidden_layer_sizes=(2,), tol=1.0).fit(X / 10, X[:, 0])
-    with pytest.raises(TypeError, match="MLPRegressor has no validation_epochs_"):
+    with pytest.raises(TypeError, match="MLPRegressor has no loss curves"):
         draw(others)
     pipeline = make_pipeline(VAETransformer(2, max_iter=1, random_state=0)).fit(X)
     with pytest.raises(TypeError, match="Of a pipeline, give the last step"):
@@ -246,6 +279,8 @@ def test_curves_must_go_together(curves):
         LossCurveDisplay([3.0, 2.0], **curves).plot()
     with pytest.raises(ValueError, match="training loss has 0 values"):
         LossCurveDisplay([]).plot()
+    with pytest.raises(ValueError, match="loss_curve holds no finite loss"):
+        LossCurveDisplay([np.nan]).plot()
     assert not plt.get_fignums()
 
 

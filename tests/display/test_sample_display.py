@@ -315,7 +315,6 @@ def test_columns_without_interest_are_better_than_none():
         ("ash", ["ash"]),
         (2, ["ash"]),
         (np.int64(2), ["ash"]),
-        (-1, ["proline"]),
         (["proline", 0], ["proline", "alcohol"]),
         (np.array(["ash", "alcohol"]), ["ash", "alcohol"]),
     ],
@@ -453,13 +452,20 @@ def test_no_words_overlap_or_are_cut_off(of_table, features):
         ({"features": [1.5]}, "names a column 1.5"),
         ({"features": []}, "one column or more"),
         ({"features": ["ash", 2]}, "each once"),
-        ({"features": [12, -1]}, "each once"),
+        ({"features": -1}, "names a column -1"),
         ({"n_samples": 0}, "n_samples"),
     ],
 )
 def test_bad_arguments_are_named(vae, keywords, words):
     with pytest.raises(ValueError, match=words):
         draw(vae, WINE, **keywords)
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("mask", [[True, False], np.arange(13) < 2, True])
+def test_masks_are_refused(vae, mask):
+    with pytest.raises(TypeError, match="features holds True or False"):
+        draw(vae, WINE, features=mask)
     assert not plt.get_fignums()
 
 

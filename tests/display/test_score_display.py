@@ -5,6 +5,7 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.ensemble import IsolationForest
@@ -142,9 +143,28 @@ def test_rows_without_a_label_are_a_class(hole):
     ]
 
 
-def test_labels_of_several_types():
-    y = np.array([1, "a", 1], dtype=object)
-    assert ScoreDisplay([1.0, 2.0, 3.0], y).plot().classes_ == [1, "a"]
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        (["red", np.nan, "blue"], ["blue", "red", None]),
+        (
+            pd.Categorical(["low", "high", "low"], ["low", "none", "high"], True),
+            ["low", "high"],
+        ),
+        (pl.Series(["b", "a", None]), ["a", "b", None]),
+        (pd.array([True, None, False], dtype="boolean"), [False, True, None]),
+        ([0.5, 2.0, np.nan], [0.5, 2.0, None]),
+        ([None] * 3, [None]),
+    ],
+    ids=["list", "ordered", "polars", "nullable", "floats", "none"],
+)
+def test_classes_are_in_their_order_the_missing_last(y, classes):
+    assert ScoreDisplay([1.0, 2.0, 3.0], y).plot().classes_ == classes
+
+
+def test_a_row_at_the_threshold_is_not_below_it():
+    display = ScoreDisplay([1.0, 2.0, 3.0, 4.0], offset=2.0).plot()
+    assert legend(display)[0] == "4 rows, 25 % below"
 
 
 def test_classes_differ_in_colour_and_line():
@@ -273,16 +293,40 @@ def test_numbers_do_not_overlap_and_nothing_is_cut_off(grid, far):
 
 @pytest.mark.parametrize("y", [np.zeros(299), ["a"], []])
 def test_labels_must_go_with_the_rows(detector, y):
-    with pytest.raises(ValueError, match=rf"y has {len(y)} labels, .* 300 rows"):
+    words = rf"one label for each of 300 rows, got shape \({len(y)},\)"
+    with pytest.raises(ValueError, match=words):
         draw(detector, X, y)
     assert not plt.get_fignums()
 
 
 def test_labels_of_two_columns_or_too_many_are_refused(detector):
-    with pytest.raises(ValueError, match="one label a row"):
+    with pytest.raises(ValueError, match="one label for each of 300 rows"):
         draw(detector, X, np.zeros((300, 2)))
     with pytest.raises(ValueError, match="300 different labels"):
         draw(detector, X, np.arange(300))
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        ["a", 1],
+        pd.to_datetime(["2020-01-01", "2020-01-02"]),
+        [{"a": 1}, {"b": 2}],
+        ["this is a sentence, and no label at all", "and so is this one, all the more"],
+    ],
+    ids=["mixed", "dates", "dicts", "sentences"],
+)
+def test_labels_are_of_one_kind(y):
+    with pytest.raises(ValueError, match="y must hold text") as error:
+        ScoreDisplay([1.0, 2.0], y).plot()
+    assert "column" not in str(error.value)
+
+
+@pytest.mark.parametrize("scores", [[], [1.0, np.nan], [-np.inf, 0.0], [[1.0], [2.0]]])
+def test_scores_are_a_finite_number_a_row(scores):
+    with pytest.raises(ValueError, match="scores must be a finite number"):
+        ScoreDisplay(scores).plot()
     assert not plt.get_fignums()
 
 
