@@ -1,7 +1,7 @@
 """
-==================================================
-Digits: new ones, and walks from one to another
-==================================================
+=========================
+Digits: samples and walks
+=========================
 
 A fitted :class:`~skvae.VAETransformer` draws digits that nobody wrote, changes one into
 another on the way between their codes, and shows what a component of the code stands

@@ -1,7 +1,7 @@
 """
-====================================================
-Deployment: a detector in a file that needs no torch
-====================================================
+======================================
+Deployment: a detector without PyTorch
+======================================
 
 A :class:`~skvae.VAEOutlierDetector` is trained once, and then answers for rows as they
 come in, on a machine where PyTorch is not wanted. :func:`skvae.onnx.to_onnx` makes it

@@ -1,7 +1,7 @@
 """
-==========================================================
-Many fits: a grid search in seconds, and one row at a time
-==========================================================
+========================
+A grid search in seconds
+========================
 
 A model is seldom fitted once. Its width and its noise are chosen by many small fits;
 the one that is kept then answers for many rows, or for single rows as they come in; and

@@ -1,7 +1,7 @@
 """
-======================================================
-Outliers: which rows, how sure that is, and which cell
-======================================================
+=====================================
+Outliers: which rows, and which cells
+=====================================
 
 :class:`~skvae.VAEOutlierDetector` on measurements of breast tumours and on handwritten
 digits, which come with scikit-learn. Benign tumours, or known digits, are the normal

@@ -1,7 +1,7 @@
 """
-===================================================
-Outliers by reconstruction probability: when to not
-===================================================
+=======================================
+Reconstruction probability: when not to
+=======================================
 
 An and Cho (2015) call a row abnormal where the decoder gives it a low probability,
 averaged over codes that the encoder draws for it. :class:`~skvae.VAEOutlierDetector`

@@ -1,7 +1,7 @@
 """
-============================================
-A table as people have it: patients, made up
-============================================
+========================
+A mixed table with holes
+========================
 
 Numbers, labels, counts, an amount that is often zero, and holes:
 :class:`~skvae.VAETransformer` takes such a table whole, and says which distribution it
