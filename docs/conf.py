@@ -41,6 +41,7 @@ autosummary_generate = True
 autodoc_typehints = "none"  # types stand in the docstrings
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
+default_role = "literal"
 
 # ---- the gallery ---------------------------------------------------------------------
 
