@@ -426,6 +426,7 @@ REFUSED = {
 }
 
 
+# One epoch is too short for some of these codes to be in use, and refusals need none.
 @pytest.mark.filterwarnings("ignore:No component of the code is active")
 @pytest.mark.parametrize(
     ("parameters", "table", "message"), REFUSED.values(), ids=REFUSED
