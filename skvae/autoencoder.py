@@ -20,6 +20,7 @@ from skvae.likelihoods.base import Columns, LinearStart
 from skvae.networks import Network
 from skvae.optimizers import Optimizer
 from skvae.posteriors import Point
+from skvae.table import TableEncoder
 
 __all__ = ["AETransformer", "SquaredError"]
 
@@ -428,9 +429,7 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
         """
         return -float(self.reconstruction_error(X).mean())
 
-    def _new_state(
-        self, X: Matrix, rows: np.ndarray, layout: Layout, seed: int
-    ) -> dict[str, Any]:
+    def _new_table(self, X: Matrix, rows: np.ndarray, layout: Layout) -> TableEncoder:
         for j, levels in layout["levels"].items():
             if levels:  # a column of holes has none
                 label = frames.column_labels(layout, X.shape[1])[j]
@@ -440,7 +439,7 @@ class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
                     "first, by sklearn.preprocessing.OneHotEncoder for example, or "
                     "use VAETransformer, which takes labels as they are."
                 )
-        return super()._new_state(X, rows, layout, seed)
+        return super()._new_table(X, rows, layout)
 
     def _summary(
         self, state: dict[str, Any], X: Matrix, apart: np.ndarray

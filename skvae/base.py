@@ -27,7 +27,8 @@ from torch.distributions import Distribution
 from skvae import __version__, columns, frames, labels, parameters, run, validation
 from skvae.collapse import warn_of_collapse
 from skvae.compat import CallbackSupportMixin, in_container
-from skvae.core.training import Divergence, Record
+from skvae.core.course import Divergence
+from skvae.core.training import Record
 from skvae.fitted import FittedModel, member_states
 from skvae.frames import Layout, Matrix, Table
 from skvae.kept import kept
@@ -38,7 +39,7 @@ from skvae.threads import limited
 if TYPE_CHECKING:  # importing it takes care: see `compat`
     from sklearn.callback import CallbackContext
 
-__all__ = ["BaseVAE", "all_or_nothing", "draw_seed"]
+__all__ = ["BaseVAE", "all_or_nothing", "draw_seed", "is_mixed"]
 
 Estimator = TypeVar("Estimator", bound="BaseVAE")
 Arguments = ParamSpec("Arguments")
@@ -198,7 +199,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             apart = apart[:0]  # an earlier fit may have seen them
         else:
             state = self._new_state(array, rows, layout, seed)
-        plan = parameters.plan(self, len(rows), _is_mixed(state))
+        plan = parameters.plan(self, len(rows), is_mixed(state))
         training = run.Run(self, array, rows, held_out_rows, state, plan, [seed, 1])
         history = run.History(type(self).__name__, plan, self.verbose, self._words)
 
@@ -252,7 +253,9 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
                 if stop:
                     break
         except Divergence as error:
-            raise ValueError(self._explain(error, training)) from error
+            raise ValueError(
+                self._explain(error, training.table, training.X)
+            ) from error
         finally:
             training.records.close()
 
@@ -270,12 +273,14 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             seed, n_steps = (state["optimizer"][key] for key in ("seed", "n_steps"))
         if first:
             state = self._new_state(array, rows, layout, seed)
-        plan = parameters.plan(self, len(rows), _is_mixed(state)).one_pass()
+        plan = parameters.plan(self, len(rows), is_mixed(state)).one_pass()
         training = run.Run(self, array, rows, rows[:0], state, plan, [seed, 2, n_steps])
         try:
             (record,) = training.records
         except Divergence as error:
-            raise ValueError(self._explain(error, training)) from error
+            raise ValueError(
+                self._explain(error, training.table, training.X)
+            ) from error
         new_state = training.state()
         new_state["optimizer"] = {"seed": seed, **training.optimizer_state()}
         looks = ("validation_scores_", "validation_epochs_")
@@ -301,6 +306,12 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     def _new_state(
         self, X: Matrix, rows: np.ndarray, layout: Layout, seed: int
     ) -> dict[str, Any]:
+        table = self._new_table(X, rows, layout)
+        state = run.start(self, table, X, rows, seed)
+        return {**state, "likelihood": columns.plain(self.likelihood)}
+
+    def _new_table(self, X: Matrix, rows: np.ndarray, layout: Layout) -> TableEncoder:
+        """What each column is described by, learned from the training rows."""
         chosen = columns.choose(
             self.likelihood,
             layout,
@@ -309,10 +320,9 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             self._numbers,
         )
         validation.check_possible(X, layout, chosen)
-        state = run.start(self, X, rows, layout, chosen, seed)
-        state["likelihood"] = columns.plain(self.likelihood)
-        validation.check_levels(X, TableEncoder.from_state(state["table"]), "error")
-        return state
+        table = TableEncoder.fit(X, rows, chosen, self.standardize, layout)
+        validation.check_levels(X, table, "error")
+        return table
 
     def _fitted_state(self, X: Matrix) -> tuple[Matrix, dict[str, Any]]:
         """Rows that fit the fitted state, and the state, if it is still asked for.
@@ -364,12 +374,12 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             "likelihood_": members[0].table.describe(),
         }
 
-    def _explain(self, error: Divergence, training: run.Run) -> str:
+    def _explain(self, reason: object, table: TableEncoder, X: Matrix) -> str:
         """Say which column is furthest from what the table was fitted to."""
-        j, distance = training.furthest_column()
-        label = frames.column_labels(training.table.layout, j + 1)[j]
+        j, distance = run.furthest_column(table, X)
+        label = frames.column_labels(table.layout, j + 1)[j]
         return (
-            f"Training diverged ({error}). The column furthest out of range is "
+            f"Training diverged ({reason}). The column furthest out of range is "
             f"{label!r}, which reaches {distance:.3g} standardised units: scale "
             "it or remove its outliers. If its range is sound, lower learning_rate="
             f"{self.learning_rate}."
@@ -489,7 +499,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         }
 
 
-def _is_mixed(state: Mapping[str, Any]) -> bool:
+def is_mixed(state: Mapping[str, Any]) -> bool:
     """Whether the columns have likelihoods of several families."""
     return len(state["table"]["blocks"]) > 1
 

@@ -29,7 +29,7 @@ from skvae.settings import resolve, to_state
 if TYPE_CHECKING:
     from skvae.table import TableEncoder
 
-__all__ = ["Chosen", "Numbers", "choose", "partial_row", "plain"]
+__all__ = ["Chosen", "Numbers", "asked", "choose", "partial_row", "plain"]
 
 _LEAST_CELLS_FOR_TWO_VALUES = 20
 _LEAST_NAMES = 20
@@ -82,9 +82,9 @@ def choose(
         Naming the column, if there is none of that name, if it is given two
         likelihoods, or one that cannot describe it.
     """
-    asked = _asked(parameter, layout, n_features)
+    wishes = asked(parameter, layout, n_features)
     chosen = []
-    for j, likelihood in enumerate(asked):
+    for j, likelihood in enumerate(wishes):
         if likelihood == "auto" and not layout["judged"]:
             is_bool = layout["dtype"] == "bool"
             likelihood = "bernoulli" if is_bool else numbers.likelihood
@@ -164,7 +164,7 @@ def plain(parameter: Any) -> Any:
     return parameter
 
 
-def _asked(parameter: Any, layout: frames.Layout, n_features: int) -> list[Any]:
+def asked(parameter: Any, layout: frames.Layout, n_features: int) -> list[Any]:
     """What the parameter says of each column: a name, an object or "auto"."""
     if not isinstance(parameter, dict | list):
         return [parameter] * n_features

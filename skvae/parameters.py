@@ -20,6 +20,7 @@ __all__ = [
     "CONSTRAINTS",
     "PLACES",
     "Length",
+    "kept_out",
     "plan",
     "settings",
     "split",
@@ -182,6 +183,17 @@ def split(
     ValueError
         If early stopping is asked for and the rows are too few.
     """
+    n_held_out, n_apart = kept_out(estimator, n_samples)
+    if not n_held_out and not n_apart:
+        return np.arange(n_samples), np.arange(0), np.arange(0)
+    order = rng.permutation(n_samples)
+    n_kept = n_samples - n_held_out - n_apart
+    held_out, apart, rows = np.split(order, [n_held_out, n_samples - n_kept])
+    return np.sort(rows), np.sort(held_out), np.sort(apart)
+
+
+def kept_out(estimator: "BaseVAE", n_samples: int) -> tuple[int, int]:
+    """Numbers of rows to stop by and to calibrate by; raises as `split` does."""
     n_apart = min(
         round(estimator._fraction_apart * n_samples),
         _MOST_CALIBRATION_ROWS,
@@ -191,24 +203,19 @@ def split(
     stopping = estimator.early_stopping
     if stopping == "auto":
         stopping = n_left >= _LEAST_ROWS_FOR_STOPPING
-    if stopping and n_left < 3:
+    if not stopping:
+        return 0, n_apart
+    if n_left < 3:
         raise ValueError(
             f"early_stopping=True needs at least 3 rows, got n_samples={n_left}: 2 "
             "to train on and 1 to hold out. Set early_stopping=False."
         )
-    if not stopping and not n_apart:
-        return np.arange(n_samples), np.arange(0), np.arange(0)
-    n_held_out = 0
-    if stopping:
-        n_held_out = min(
-            max(1, round(estimator.validation_fraction * n_left)),
-            _MOST_HELD_OUT_ROWS,
-            n_left - 2,
-        )
-    order = rng.permutation(n_samples)
-    n_kept = n_samples - n_held_out - n_apart
-    held_out, apart, rows = np.split(order, [n_held_out, n_samples - n_kept])
-    return np.sort(rows), np.sort(held_out), np.sort(apart)
+    n_held_out = min(
+        max(1, round(estimator.validation_fraction * n_left)),
+        _MOST_HELD_OUT_ROWS,
+        n_left - 2,
+    )
+    return n_held_out, n_apart
 
 
 def training_device(device: str | torch.device | None) -> torch.device:

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from skvae import networks, objectives, optimizers, parameters, priors
-from skvae.columns import Chosen
 from skvae.core.clusters import class_means
+from skvae.core.course import Course, Together
 from skvae.core.ppca import probabilistic_pca
 from skvae.core.rows import DeviceRows, EncodedRows, ShuffledRows, gather, to_tensors
 from skvae.core.training import HeldOut, Plan, Record, train
 from skvae.fitted import FittedModel, build_model, member_states
-from skvae.frames import Layout, Matrix
+from skvae.frames import Matrix
 from skvae.likelihoods import Blocks, Likelihood
 from skvae.settings import from_state, resolve, to_state
 from skvae.table import TableEncoder, chunks
@@ -22,7 +22,7 @@ from skvae.table import TableEncoder, chunks
 if TYPE_CHECKING:
     from skvae.base import BaseVAE
 
-__all__ = ["History", "Run", "geometry", "start"]
+__all__ = ["History", "Run", "furthest_column", "geometry", "start"]
 
 #: The start is computed from at most so many rows, and entries, of X.
 _START_ROWS, _START_ENTRIES = 10_000, 2_500_000
@@ -47,26 +47,19 @@ def geometry(estimator: "BaseVAE", n_features: int) -> dict[str, Any]:
 
 
 def start(
-    estimator: "BaseVAE",
-    X: Matrix,
-    rows: np.ndarray,
-    layout: Layout,
-    chosen: Sequence[Chosen],
-    seed: int,
+    estimator: "BaseVAE", table: TableEncoder, X: Matrix, rows: np.ndarray, seed: int
 ) -> dict[str, Any]:
     """State of a new model: its geometry, table and first weights.
 
     Parameters
     ----------
     estimator : BaseVAE
+    table : TableEncoder
+        Fitted.
     X : ndarray or sparse matrix of shape (n_samples, n_features)
         Validated.
     rows : ndarray of shape (n_rows,)
         Training rows.
-    layout : dict
-        From `frames.describe`.
-    chosen : list of Chosen
-        The likelihood of each column.
     seed : int
 
     Returns
@@ -74,7 +67,6 @@ def start(
     state : dict
         "geometry", "table" and "weights", all plain data.
     """
-    table = TableEncoder.fit(X, rows, chosen, estimator.standardize, layout)
     form = geometry(estimator, X.shape[1])
     if isinstance(form["network"], networks.ConvNet) and not table.in_order:
         raise ValueError(
@@ -149,6 +141,11 @@ class Run:
     plan : Plan
     seed : int or sequence of int
         Of the order of the rows and of the noise.
+    together : Together or None, default=None
+        The processes that train the model, each with rows of its own and all with the
+        same held-out ones.
+    progress : dict or None, default=None
+        Where to go on from, of the same model: from `progress`.
     """
 
     def __init__(
@@ -160,6 +157,8 @@ class Run:
         state: Mapping[str, Any],
         plan: Plan,
         seed: int | Sequence[int],
+        together: Together | None = None,
+        progress: Mapping[str, Any] | None = None,
     ) -> None:
         self.X = X
         self.table = TableEncoder.from_state(state["table"])
@@ -171,9 +170,12 @@ class Run:
         objective = resolve(estimator.objective, objectives.FAMILIES)
         self._flat = torch.tensor(state["weights"], device=device)
         optimizer = resolve(estimator.optimizer, optimizers.FAMILIES)
-        self._rule = optimizer.start(
-            self._flat.shape, self._flat.device, state.get("optimizer")
-        )
+        self._course = Course(self._flat, plan.patience, plan.tolerance)
+        before = state.get("optimizer")
+        if progress is not None:
+            self._course.set_state(progress["course"])
+            before = progress["optimizer"]
+        self._rule = optimizer.start(self._flat.shape, self._flat.device, before)
         self._prior_rows = None
         prior = from_state(state["geometry"]["prior"], priors.FAMILIES)
         if isinstance(prior, priors.Aggregate):
@@ -186,7 +188,12 @@ class Run:
         if len(held_out_rows):
             encoded = self._encoded(held_out_rows, furthest=_FURTHEST_HELD_OUT)
             tensors = to_tensors(encoded, device)
-            held_out = HeldOut(model, objective, tensors, generator, plan.input_noise)
+            own = generator
+            if together is not None:
+                own = torch.Generator(device).manual_seed(together.seed)
+            held_out = HeldOut(
+                model, objective, tensors, own, plan.input_noise, together
+            )
         self.records = train(
             model,
             self._flat,
@@ -196,6 +203,8 @@ class Run:
             generator,
             held_out,
             self._rule,
+            self._course,
+            together,
         )
 
     def _shuffled(
@@ -241,14 +250,22 @@ class Run:
         """What `partial_fit` needs to go on from here."""
         return self._rule.get_state()
 
-    def furthest_column(self) -> tuple[int, float]:
-        """The column furthest out of range, and how far, in standardised units."""
-        rows = np.arange(self.X.shape[0])
-        with np.errstate(over="ignore"):
-            blocks = (self.table.standardized(block) for block in chunks(self.X, rows))
-            distances = (np.abs(np.nan_to_num(block)) for block in blocks)
-            furthest = np.max([block.max(axis=0) for block in distances], axis=0)
-        return int(furthest.argmax()), float(furthest.max())
+    def progress(self) -> dict[str, Any]:
+        """What another run needs to go on from the end of the last epoch."""
+        return {
+            "course": self._course.get_state(),
+            "optimizer": self.optimizer_state(),
+        }
+
+
+def furthest_column(table: TableEncoder, X: Matrix) -> tuple[int, float]:
+    """The column furthest out of range, and how far, in standardised units."""
+    rows = np.arange(X.shape[0])
+    with np.errstate(over="ignore"):
+        blocks = (table.standardized(block) for block in chunks(X, rows))
+        distances = (np.abs(np.nan_to_num(block)) for block in blocks)
+        furthest = np.max([block.max(axis=0) for block in distances], axis=0)
+    return int(furthest.argmax()), float(furthest.max())
 
 
 def _room(device: torch.device) -> int:

@@ -145,6 +145,20 @@ class TableEncoder:
             layout,
         )
 
+    def recentre(self, mean: np.ndarray, scale: np.ndarray) -> None:
+        """Centre and scale standardised columns otherwise, in place.
+
+        Parameters
+        ----------
+        mean, scale : ndarray of shape (n_features,)
+            In the user's order of columns. NaN leaves a column as it is.
+        """
+        for columns, codec in self._blocks():
+            if isinstance(codec, Standardized):
+                for old, new in ((codec.offset, mean), (codec.scale, scale)):
+                    known = ~np.isnan(new[columns])
+                    old[known] = new[columns][known]
+
     # ---- the shape of the model ----------------------------------------------------
 
     @property

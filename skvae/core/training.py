@@ -21,12 +21,13 @@ from torch import Tensor
 
 from skvae.core import backward
 from skvae.core.aggressive import Pace
+from skvae.core.course import Course, Divergence, Probe, Together, averaged
 from skvae.core.model import Model, Weights
 from skvae.core.optimizer import Adam, Rule
 from skvae.core.rows import Batch, Rows, select, split
 from skvae.objectives import Objective
 
-__all__ = ["Divergence", "HeldOut", "Plan", "Record", "train"]
+__all__ = ["HeldOut", "Plan", "Record", "train"]
 
 #: Steps over which the learning rate rises to its value: Adam's second moments are
 #: known by then.
@@ -39,14 +40,6 @@ _TERMS_PER_LOOK = 1024
 _OUTPUTS_AT_ONCE = 2_000_000
 #: Least number of steps between looks.
 _STEPS_PER_LOOK = 50
-
-
-#: How many times its size at the start the loss of a batch may have at the end.
-_WORST_RATIO = 100.0
-
-
-class Divergence(ArithmeticError):
-    """The loss is not a finite number, or far above what it was at the start."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +154,8 @@ class HeldOut:
     generator : torch.Generator
     input_noise : float, default=0.0
         Standard deviation of the noise on their inputs, as in training.
+    together : Together or None, default=None
+        With it, each process scores a part of the rows.
     """
 
     def __init__(
@@ -170,6 +165,7 @@ class HeldOut:
         rows: Rows,
         generator: torch.Generator,
         input_noise: float = 0.0,
+        together: Together | None = None,
     ) -> None:
         if input_noise:
             rows = _corrupted(rows, input_noise, generator)
@@ -179,7 +175,10 @@ class HeldOut:
         n_draws = max(objective.n_draws(1), round(_TERMS_PER_LOOK / n_rows))
         n_noise = model.posterior.n_noise(model.n_components)
         noise = model.posterior.noise((n_draws, n_rows, n_noise), generator)
-        n_draws = len(noise)
+        if together is not None:
+            part = together.part(n_rows)
+            rows, noise = select(rows, part), noise[:, part]
+        n_draws, n_rows = noise.shape[:2]
         self.n_terms = n_draws * n_rows
         widest = sum(model.likelihood.n_outputs(model.n_features))
         n_at_once = max(1, _OUTPUTS_AT_ONCE // (n_draws * widest))
@@ -200,36 +199,6 @@ class HeldOut:
         return total / self._n_rows
 
 
-class _Best:
-    """The best weights that a look has found, and how long ago."""
-
-    def __init__(self, flat: Tensor, plan: Plan) -> None:
-        #: Of one model, or of one member of an ensemble.
-        self._flat = flat
-        self._tolerance = plan.tolerance
-        self._patience = plan.patience
-        self.weights: Tensor | None = None
-        self.score = -math.inf
-        self._reference = -math.inf
-        self._looks = 0
-
-    def update(self, score: float) -> bool:
-        """Take note of a look; return whether patience is at its end."""
-        if score > self.score:
-            self.score = score
-            self.weights = self._flat.clone()
-        if score > self._reference + self._tolerance:
-            self._reference = score
-            self._looks = 0
-        else:
-            self._looks += 1
-        return self._looks >= self._patience
-
-    def restore(self) -> None:
-        if self.weights is not None:
-            self._flat.copy_(self.weights)
-
-
 def train(
     model: Model,
     flat: Tensor,
@@ -239,6 +208,8 @@ def train(
     generator: torch.Generator,
     held_out: HeldOut | None = None,
     rule: Rule | None = None,
+    course: Course | None = None,
+    together: Together | None = None,
 ) -> Generator[Record, None, None]:
     """Minimise the objective, in place.
 
@@ -262,6 +233,12 @@ def train(
         each member's own, once no member gets better any more.
     rule : Rule or None, default=None
         Of updates, to go on from earlier steps; Adam by default.
+    course : Course or None, default=None
+        Of `flat`: where training stands, to go on from the end of an earlier epoch, and
+        to be asked at the end of each.
+    together : Together or None, default=None
+        With it, each step is made by the gradient of the batches of all processes, of
+        which each has its own `chunks`, equally many rows of them.
 
     Yields
     ------
@@ -272,32 +249,36 @@ def train(
     Divergence
         If the loss is not finite at a record, or at the end far above the start.
     """
-    moving = flat.clone()
+    course = course or Course(flat, plan.patience, plan.tolerance)
+    moving = course.moving
     rule = rule or Adam(flat.shape, flat.device)
-    members = [flat] if flat.ndim == 1 else list(flat)
-    averaged = [model.views(member) for member in members]
+    members = [model.views(member) for member in course.members]
     differentiate: backward.Backward | _Autograd
     if backward.covers(model, objective):
         differentiate = backward.Backward(model, objective, moving)
     else:
         differentiate = _Autograd(model, moving, objective)
-    best = [_Best(member, plan) for member in members]
     look_every = _steps_between_looks(plan, held_out)
     pace = Pace(model, moving, plan.n_encoder_steps)
-    step = 0
+    step = course.n_epochs * plan.steps_per_epoch
     probe = None
     try:
-        for epoch in range(1, plan.max_epochs + 1):
+        if course.is_exhausted:  # when it was written down
+            return
+        for epoch in range(course.n_epochs + 1, plan.max_epochs + 1):
             totals: Sequence[Any] = (0.0, 0.0, 0.0)
             n_seen = 0
             for batch in _batches(model, chunks, plan, generator):
                 n_rows = batch[0].shape[-2]
                 if probe is None:
-                    probe = _Probe(model, objective, plan.beta, batch)
-                    probe.begin(averaged)
+                    probe = Probe(model, objective, plan.beta, batch, together)
+                    probe.begin(members)
                 before = None if pace.is_over else moving.clone()
+                means: Sequence[Any]
                 with np.errstate(all="ignore"):  # what is not finite shows in the loss
                     means, gradient = differentiate(plan.beta_at(step), *batch)
+                    if together is not None:
+                        means, gradient = together.average_step(means, gradient)
                     rule.step(moving, gradient, plan.learning_rate_at(step))
                 if before is not None:
                     pace.settle(moving, before, means[0], batch)
@@ -309,73 +290,32 @@ def train(
                 looks = step >= plan.warm_up_steps and step % look_every == 0
                 looks = looks and pace.is_over
                 if held_out is not None and (looks or step == plan.n_steps):
-                    scores = [held_out.score(weights) for weights in averaged]
+                    scores = [held_out.score(weights) for weights in members]
+                    scores = averaged(scores, together)
                     score = sum(scores) / len(scores)
                     record = Record(epoch, step, False, *_means(totals, n_seen), score)
                     _check(record)
-                    exhausted = _update(best, scores)
-                    if exhausted:
-                        probe.check(averaged, record)
-                    yield record._replace(epoch_ended=exhausted)
-                    if exhausted:
+                    course.update(scores)
+                    if course.is_exhausted:
+                        course.n_epochs = epoch
+                        probe.check(members, epoch)
+                    yield record._replace(epoch_ended=course.is_exhausted)
+                    if course.is_exhausted:
                         return
+            course.n_epochs = epoch
             record = Record(epoch, step, True, *_means(totals, n_seen), None)
             _check(record)
             if epoch == plan.max_epochs and probe is not None:
-                probe.check(averaged, record)
+                probe.check(members, epoch)
             yield record
     finally:
-        for member in best:
-            member.restore()
+        course.restore()
 
 
 def _means(totals: Sequence[Any], n_rows: int) -> tuple[float, float, float]:
     """Loss, log-likelihood and divergence per row."""
     loss, log_likelihood, kl = (float(total) / n_rows for total in totals)
     return loss, log_likelihood, kl
-
-
-def _update(best: Sequence[_Best], scores: Sequence[float]) -> bool:
-    """Take note of a look; return whether every member's patience is at its end."""
-    exhausted = [member.update(s) for member, s in zip(best, scores, strict=True)]
-    return all(exhausted)
-
-
-class _Probe:
-    """The first batch, by which the end of training is compared with the start.
-
-    The loss of a step is known before the step is made, so that of the last step
-    says nothing of where the step has led.
-    """
-
-    def __init__(
-        self, model: Model, objective: Objective, beta: float, batch: Batch
-    ) -> None:
-        *rows, noise = batch
-        if noise.ndim == 4:  # one member's batch will do for all
-            rows = [None if part is None else part[0] for part in rows]
-            noise = noise[:, 0]
-        self._batch: list[Any] = [
-            None if part is None else part.clone() for part in (*rows, noise)
-        ]
-        self._model, self._objective, self._beta = model, objective, beta
-
-    def _loss(self, weights: Weights) -> float:
-        with torch.no_grad():
-            terms = self._model.terms(weights, *self._batch)
-            return float(self._objective(terms, self._beta))
-
-    def begin(self, members: Sequence[Weights]) -> None:
-        """Take the loss at the start."""
-        losses = [abs(self._loss(weights)) for weights in members]
-        self._most = _WORST_RATIO * max(1.0, *losses)
-
-    def check(self, members: Sequence[Weights], record: Record) -> None:
-        """Raise if the loss of a member is now out of all proportion."""
-        for weights in members:
-            loss = self._loss(weights)
-            if not loss <= self._most:
-                raise Divergence(f"loss {loss:.3g} after epoch {record.epoch}")
 
 
 def _steps_between_looks(plan: Plan, held_out: HeldOut | None) -> int:
