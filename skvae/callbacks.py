@@ -87,7 +87,7 @@ class LogLikelihoodMonitor(ScoringMonitor):
         TypeError
             If the estimator has no log-likelihood.
         """
-        _check_has_likelihood(self, estimator)
+        check_has_likelihood(self, estimator)
         super().setup(estimator, context)
 
     def on_fit_task_end(
@@ -120,9 +120,9 @@ class LogLikelihoodMonitor(ScoringMonitor):
         ValueError
             If there are no rows to score.
         """
-        if not _is_due(self, context):
+        if not is_due(self, context):
             return
-        rows = _rows_to_score(self, X, fitted_estimator)
+        rows = rows_to_score(self, X, fitted_estimator)
         # The base scores nothing without a y, which is of no matter here.
         super().on_fit_task_end(
             estimator, context, X=rows, y=(), fitted_estimator=fitted_estimator
@@ -235,7 +235,7 @@ class OptunaPruning:
             If the study minimises or has several objectives, or if it is in the memory
             of another process, as a trial is.
         """
-        _check_has_likelihood(self, estimator)
+        check_has_likelihood(self, estimator)
         if _is_refit(context):
             return
         study = self.trial if self._asks else self.trial.study
@@ -324,9 +324,9 @@ class OptunaPruning:
         fit = self._fits.get(estimator)
         if fit is None:
             return False
-        if not _is_due(self, context):
+        if not is_due(self, context):
             return False
-        rows = _rows_to_score(self, X, fitted_estimator)
+        rows = rows_to_score(self, X, fitted_estimator)
         score = float(fitted_estimator.score(rows))
         if context.task_name != "epoch":
             fit.final_score = score
@@ -384,7 +384,7 @@ def _log_likelihood(estimator: BaseEstimator, X: Table, y: object) -> dict[str, 
     return {"log_likelihood": estimator.score(X)}
 
 
-def _check_has_likelihood(callback: object, estimator: BaseEstimator) -> None:
+def check_has_likelihood(callback: object, estimator: BaseEstimator) -> None:
     if not hasattr(estimator, "score_samples"):
         raise TypeError(
             f"{type(callback).__name__} scores by log p(x), which "
@@ -393,13 +393,13 @@ def _check_has_likelihood(callback: object, estimator: BaseEstimator) -> None:
         )
 
 
-def _is_due(callback: Any, context: CallbackContext) -> bool:
+def is_due(callback: Any, context: CallbackContext) -> bool:
     """Whether it is time to look: every so many epochs, and at the end of the fit."""
     return context.task_name != "epoch" or (context.task_id + 1) % callback.every == 0
 
 
-def _rows_to_score(
-    callback: LogLikelihoodMonitor | OptunaPruning,
+def rows_to_score(
+    callback: Any,
     X: Table | None,
     fitted_estimator: Any,
 ) -> Table:

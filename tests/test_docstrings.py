@@ -11,6 +11,7 @@ import re
 import textwrap
 from dataclasses import is_dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -41,6 +42,7 @@ PLACES = (
     "skvae.inference",
     "skvae.latent",
     "skvae.display",
+    *(["skvae.ray"] if find_spec("ray") else []),
 )
 #: Codes of numpydoc that may occur, and why.
 ALLOWED = {
