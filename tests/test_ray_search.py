@@ -114,7 +114,14 @@ def test_what_is_put_is_the_table_and_pickles_as_a_reference(table):
     assert type(again) is type(kept)
     assert np.array_equal(dense(again), dense(table))
     assert len(pickle.dumps(again)) < 150
-    assert put(kept) is kept
+
+
+@needs_cluster
+def test_a_frame_that_was_changed_can_be_put_again():
+    kept = put(FRAME)
+    name = FRAME.columns[0]
+    kept[name] = 0.0
+    assert (pickle.loads(pickle.dumps(put(kept)))[name] == 0).all()
 
 
 @needs_cluster

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -158,13 +157,13 @@ def test_what_cannot_be_fitted_is_refused_before_training(
 
 
 def test_rows_kept_out_are_taken_out_once_each(ray_cluster):
-    from skvae.ray.worker import _among, _marks
+    from skvae.ray.worker import _among, _surplus
 
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 3, (1_000, 3)).astype(float)
     rows[rng.random(rows.shape) < 0.1] = np.nan
     kept_out = rows[::7]
-    surplus = Counter(_marks(kept_out).tolist())
+    surplus = _surplus(kept_out, 1)
     mask = np.concatenate([_among(half, surplus) for half in np.split(rows, 2)])
     assert mask.sum() == len(kept_out)
 
@@ -172,6 +171,24 @@ def test_rows_kept_out_are_taken_out_once_each(ray_cluster):
         return np.nan_to_num(array, nan=-1)[np.lexsort(array.T)]
 
     np.testing.assert_array_equal(sorted_rows(rows[mask]), sorted_rows(kept_out))
+
+
+@pytest.mark.parametrize("n_workers", [2, 8])
+def test_workers_leave_out_their_shares_of_equal_rows(ray_cluster, n_workers):
+    """Rows that are there once are left out; of copies about as many as were drawn."""
+    from skvae.ray.worker import _among, _surplus
+
+    rng = np.random.default_rng(0)
+    equal = rng.integers(0, 2, (6_000, 3)).astype(float)
+    alone = rng.normal(size=(400, 3))
+    rows = rng.permutation(np.concatenate([equal, alone]))
+    is_alone = rows[:, 0] % 1 != 0
+    drawn = rng.random(len(rows)) < 0.1
+    parts = np.array_split(np.arange(len(rows)), n_workers)
+    masks = [_among(rows[p], _surplus(rows[drawn], n_workers)) for p in parts]
+    left_out = np.concatenate(masks)
+    assert (left_out == drawn)[is_alone].all()
+    assert drawn.sum() <= left_out.sum() <= drawn.sum() + 8 * n_workers
 
 
 KILLED = """
@@ -208,7 +225,7 @@ threading.Thread(target=kill).start()
 rng = np.random.default_rng(0)
 noise = 0.5 * rng.normal(size=(20_000, 3))
 table = pd.DataFrame(rng.normal(size=(20_000, 1)) + noise, columns=["a", "b", "c"])
-estimator = VAETransformer(max_iter=40, early_stopping=False, random_state=0)
+estimator = VAETransformer(max_iter=40, n_iter_no_change=1_000, random_state=0)
 fitted = fit_dataset(
     estimator,
     ray.data.from_pandas(table),
@@ -218,6 +235,7 @@ fitted = fit_dataset(
 found = {
     "n_nodes": sum(node["Alive"] for node in ray.nodes()),
     "n_epochs": fitted.n_iter_,
+    "n_looks": len(fitted.validation_scores_),
     "score": fitted.score(table.head(5_000)),
     "local": estimator.fit(table).score(table.head(5_000)),
 }
@@ -236,6 +254,6 @@ def test_node_that_dies_in_training_is_made_up_for(ray_cluster, tmp_path):
     path = tmp_path / "found"
     assert path.exists(), log[-3_000:]
     found = json.loads(path.read_text())
-    assert found["n_nodes"] == 1 and found["n_epochs"] == 40
+    assert found["n_nodes"] == 1 and found["n_epochs"] == 40 and found["n_looks"] > 0
     assert found["score"] == pytest.approx(found["local"], abs=0.02 * 3)
     assert "It goes on after epoch" in log

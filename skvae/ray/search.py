@@ -82,8 +82,8 @@ def put(X: Table) -> Table:
     >>> with parallel_config(backend="ray", n_jobs=-1):  # doctest: +SKIP
     ...     search.fit(put(X))
     """
-    if isinstance(X, _Stored) and X._reference is not None:
-        return X
+    if isinstance(X, _StoredArray) and X._reference is not None:
+        return X  # of the other kinds parts may have been replaced
     return _fetch(ray.put(_kind(X)._plain(X)))
 
 

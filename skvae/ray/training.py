@@ -56,14 +56,17 @@ def fit_dataset(
         up.
     dataset : ray.data.Dataset of n_samples rows and n_features columns
         Of numbers and labels, with holes or without, and with no other columns than
-        those that are to be modelled: leave identifiers out by ``drop_columns``.
+        those that are to be modelled: leave identifiers out by ``drop_columns``. It is
+        read twice, and again where a worker was lost, and has to give the same rows
+        each time: ``materialize`` one that is drawn at random.
     scaling_config : ray.train.ScalingConfig or None, default=None
         How many workers there are; one by default. Where it names no resources the
         workers ask for no CPU, so that reading is never starved by them, and are spread
         over the nodes.
     run_config : ray.train.RunConfig or None, default=None
         Where checkpoints go: on several machines to a storage that all of them reach.
-        Where it names no `failure_config`, Ray begins anew up to three times.
+        Ray begins anew up to three times, unless its `failure_config` names another
+        number than Ray's default, which is 0.
 
     Returns
     -------
@@ -76,7 +79,7 @@ def fit_dataset(
         As `fit`, naming the column or parameter; if a column has more than 100,000
         different labels; or if training diverges.
     ray.train.TrainingFailedError
-        If workers were lost more often than the `run_config` allows.
+        If workers were lost, or failed, more often than the `run_config` allows.
 
     Warns
     -----
@@ -149,7 +152,8 @@ def _fit(
     rows = np.arange(n_kept_out, len(X))
     table = model._new_table(X, rows, layout)
     table.recentre(*_moments(whole, names, X, model.standardize))
-    state = run.start(model, table, X, rows, seed)
+    drawn = np.arange(n_kept_out, len(whole.sample))
+    state = run.start(model, table, X, drawn, seed)
     state["likelihood"] = columns.plain(model.likelihood)
     model._state = state
     task = Task(model, np.ascontiguousarray(X[:n_kept_out]), n_held_out, seed)
@@ -176,7 +180,7 @@ def _fit(
             ],
         }
     )
-    warn_of_collapse(model, sample, np.arange(n_kept_out, len(sample)), stacklevel=3)
+    warn_of_collapse(model, sample, drawn, stacklevel=3)
     return model
 
 
@@ -218,12 +222,11 @@ def _placed(scaling_config: ScalingConfig | None) -> ScalingConfig:
     config = ScalingConfig() if scaling_config is None else scaling_config
     if config.use_gpu or config.resources_per_worker is not None:
         return config
+    is_default = config.placement_strategy == ScalingConfig().placement_strategy
     return dataclasses.replace(
         config,
-        resources_per_worker={
-            "memory": 1
-        },  # a byte: Ray wants them to ask for something
-        placement_strategy="SPREAD",
+        resources_per_worker={"memory": 1},  # of bytes; Ray does not allow for less
+        placement_strategy="SPREAD" if is_default else config.placement_strategy,
     )
 
 

@@ -80,7 +80,7 @@ def _stage(task: Task, file: IO[bytes]) -> tuple[np.ndarray, int]:
     """This worker's rows as a memory map, then those to stop by; and their number."""
     n_features = task.model.n_features_in_
     names = list(task.model.feature_names_in_)
-    surplus = Counter(_marks(task.kept_out).tolist())
+    surplus = _surplus(task.kept_out, _n_workers())
     n_at_once = max(1, min(_ROWS_AT_ONCE, _ENTRIES_AT_ONCE // n_features))
     n_own = 0
     shard = ray.train.get_dataset_shard("rows")
@@ -97,6 +97,16 @@ def _stage(task: Task, file: IO[bytes]) -> tuple[np.ndarray, int]:
     if not shape[0]:
         return np.empty(shape), 0
     return np.memmap(file, held_out.dtype, "r", shape=shape), n_own
+
+
+def _surplus(kept_out: np.ndarray, n_workers: int) -> Counter[int]:
+    """How often a worker has to leave out each row, by its mark.
+
+    A row that is there once is left out by whoever has it. Of equal rows each worker
+    leaves out its share.
+    """
+    counts = Counter(_marks(kept_out).tolist())
+    return Counter({mark: -(-n // n_workers) for mark, n in counts.items()})
 
 
 def _marks(rows: np.ndarray) -> np.ndarray:
@@ -116,9 +126,11 @@ def _among(rows: np.ndarray, surplus: Counter[int]) -> np.ndarray:
     known = np.fromiter(surplus, np.uint64, len(surplus))
     for i in np.flatnonzero(np.isin(marks, known)):
         mark = int(marks[i])
-        if surplus[mark] > 0:
-            surplus[mark] -= 1
+        if mark in surplus:
             mask[i] = True
+            surplus[mark] -= 1
+            if not surplus[mark]:
+                del surplus[mark]
     return mask
 
 
@@ -129,7 +141,7 @@ def _train(
     task: Task, X: np.ndarray, n_own: int, before: dict[str, Any] | None
 ) -> None:
     together = _together(task.seed)
-    rank = 0 if together is None else together.rank
+    rank = together.rank
     n_rows = _least(n_own)
     if not n_rows:
         raise ValueError(
@@ -199,12 +211,11 @@ def _n_workers() -> int:
     return ray.train.get_context().get_world_size()
 
 
-def _together(seed: int) -> Together | None:
-    """All workers, by whom numbers are averaged; None where there is one."""
+def _together(seed: int) -> Together:
+    """All workers, by whom numbers are averaged; a single one keeps its own."""
     n_workers = _n_workers()
     if n_workers == 1:
-        return None
-
+        return Together(lambda tensor: tensor, 0, 1, seed)
     device = get_device()  # the only one that a group of GPUs sends from
 
     def average(tensor: Tensor) -> Tensor:
