@@ -12,10 +12,10 @@ export MPLBACKEND = Agg
 # Small networks gain nothing from more threads, and lose much beside a busy neighbour.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-roads lint doctest format docs bench clean
+.PHONY: help demo test test-roads test-faults lint doctest format docs bench clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 
 demo: $(INSTALLED)  ## Run the quickstart example
 	$(BIN)/python examples/plot_quickstart.py
@@ -28,6 +28,9 @@ test: lint doctest  ## Lint, run the doctests, then the whole suite
 test-roads: $(INSTALLED)  ## Run the whole suite with the gradients of other roads
 	$(BIN)/pytest --road autograd
 	$(BIN)/pytest --road torch
+
+test-faults: $(INSTALLED)  ## Kill a node of a cluster while it trains
+	$(BIN)/pytest -m faults
 
 lint: $(INSTALLED)  ## Check style, formatting and types
 	$(BIN)/ruff check

@@ -243,6 +243,7 @@ Path(sys.argv[1], "found").write_text(json.dumps(found))
 """
 
 
+@pytest.mark.faults
 def test_node_that_dies_in_training_is_made_up_for(ray_cluster, tmp_path):
     run = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path)],
