@@ -12,8 +12,9 @@ from sklearn.preprocessing import StandardScaler
 
 from skvae import AETransformer, VAEImputer, VAEOutlierDetector, VAETransformer
 
-pa = pytest.importorskip("pyarrow")
-scoring = pytest.importorskip("skvae.ray.scoring", exc_type=ImportError)
+NO_RAY = 'Ray is not installed: pip install "skvae[ray]"'
+pa = pytest.importorskip("pyarrow", reason=NO_RAY)
+scoring = pytest.importorskip("skvae.ray.scoring", reason=NO_RAY, exc_type=ImportError)
 
 pytestmark = pytest.mark.ray
 
