@@ -259,6 +259,7 @@ def sample_dataset(
         rows.write_parquet("s3://bucket/made_up")
     """
     check_is_fitted(estimator)
+    sample = estimator.sample
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
     check_scalar(batch_size, "batch_size", Integral, min_val=1)
     if not isinstance(random_state, Integral):
@@ -268,7 +269,7 @@ def sample_dataset(
     return _mapped(
         ray.data.range(n_blocks),
         _Draws,
-        (estimator.sample, n_samples, batch_size, random_state),
+        (sample, n_samples, batch_size, random_state),
         batch_size=1,
         batch_format="numpy",
         concurrency=concurrency,
