@@ -12,9 +12,10 @@ from sklearn.utils import Tags
 from torch import Tensor
 
 from skvae import frames
-from skvae.base import BaseVAE, all_or_nothing
+from skvae.base import BaseVAE
 from skvae.compat import Interval, fit_context
 from skvae.frames import Layout, Matrix, Table
+from skvae.handover import all_or_nothing, from_one_fit
 from skvae.likelihoods import Likelihood
 from skvae.likelihoods.base import Columns, LinearStart
 from skvae.networks import Network
@@ -70,6 +71,13 @@ class SquaredErrorColumns(NamedTuple):
         return -(targets - self.mean).square()
 
 
+@from_one_fit(
+    "transform",
+    "inverse_transform",
+    "reconstruction_error",
+    "reconstruction_error_by_feature",
+    "score",
+)
 class AETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
     """Deterministic autoencoder for tables of numbers.
 

@@ -1,30 +1,18 @@
 """What the estimators share: tables in, the course of a fit, state in and out."""
 
-import functools
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Concatenate,
-    Literal,
-    ParamSpec,
-    TypeVar,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import DTypeLike
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch.distributions import Distribution
 
-from skvae import __version__, columns, frames, labels, parameters, run, validation
+from skvae import columns, frames, labels, parameters, run, validation
 from skvae.collapse import warn_of_collapse
 from skvae.compat import CallbackSupportMixin, in_container
 from skvae.core.course import Divergence
@@ -33,46 +21,13 @@ from skvae.fitted import FittedModel, member_states
 from skvae.frames import Layout, Matrix, Table
 from skvae.kept import kept
 from skvae.priors import Prior
+from skvae.saved import checked, marked, telling_of_damage
 from skvae.table import TableEncoder
-from skvae.threads import limited
 
 if TYPE_CHECKING:  # importing it takes care: see `compat`
     from sklearn.callback import CallbackContext
 
-__all__ = ["BaseVAE", "all_or_nothing", "draw_seed", "is_mixed"]
-
-Estimator = TypeVar("Estimator", bound="BaseVAE")
-Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
-
-#: Raised when the meaning of the fitted state changes; an older package refuses it.
-STATE_FORMAT = 1
-
-
-def all_or_nothing(
-    method: Callable[Concatenate[Estimator, Arguments], Answer],
-) -> Callable[Concatenate[Estimator, Arguments], Answer]:
-    """Leave the estimator as it was if the method does not come to its end.
-
-    Torch is taken out of the modes that the caller may have put it in, since
-    gradients are needed, and both pools of threads are limited.
-    """
-
-    @functools.wraps(method)
-    def wrapper(
-        self: Estimator, *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> Answer:
-        before = self.__dict__.copy()
-        try:
-            modes = torch.inference_mode(False), torch.enable_grad()
-            with modes[0], modes[1], limited(self.network):
-                return method(self, *args, **kwargs)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-
-    return wrapper
+__all__ = ["BaseVAE", "draw_seed", "is_mixed"]
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
@@ -155,6 +110,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             Naming the column, where X holds dates, free text, infinity or, after fit,
             labels that fit had not seen.
         """
+        X = frames.as_table(X)
         own_columns = hasattr(X, "columns")
         if not own_columns:
             X = validate_data(
@@ -226,7 +182,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             reconstruction_attributes={"_held_out_rows": held_out_rows},
         )
         # To the caller of `fit`, past `fit` itself and what it is wrapped in.
-        warn_of_collapse(self, array, rows, stacklevel=5)
+        warn_of_collapse(self, array, rows, stacklevel=6)
 
     def _follow(
         self,
@@ -251,6 +207,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
                 )
                 task = None
                 if stop:
+                    training.end()
                     break
         except Divergence as error:
             raise ValueError(
@@ -460,33 +417,13 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     # ---- state ---------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            **super().__getstate__(),
-            "_state_format": STATE_FORMAT,
-            "_skvae_version": __version__,
-        }
+        return marked(super().__getstate__())
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        state = dict(state)
-        state_format = state.pop("_state_format", STATE_FORMAT)
-        version = state.pop("_skvae_version", __version__)
-        name = type(self).__name__
-        if state_format > STATE_FORMAT:
-            raise ValueError(
-                f"This {name} was saved by skvae {version} in state format "
-                f"{state_format}; skvae {__version__} reads up to {STATE_FORMAT}. "
-                "Upgrade skvae."
-            )
-        if version != __version__:
-            warnings.warn(
-                InconsistentVersionWarning(
-                    estimator_name=name,
-                    current_sklearn_version=f"{__version__} of skvae",
-                    original_sklearn_version=f"{version} of skvae",
-                ),
-                stacklevel=2,
-            )
-        super().__setstate__({**self._not_kept(state), **state})
+        attributes = checked(type(self).__name__, state)
+        with telling_of_damage(type(self).__name__):
+            super().__setstate__({**self._not_kept(attributes), **attributes})
+            self.get_params(deep=False)  # which fails where one is lacking
 
     def _not_kept(self, state: Mapping[str, Any]) -> dict[str, list[float]]:
         """What a fit did not keep when older models were saved: unknown, NaN."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from skvae.core.reader import Reader
 from skvae.core.rows import gather
 from skvae.exceptions import PosteriorCollapseWarning
 from skvae.fitted import FittedModel
@@ -82,19 +83,22 @@ def _calls_for_a_code(
     """
     some = rows[:: math.ceil(len(rows) / _ROWS)]
     inputs = fitted.table.encode(gather(X, some), np.float64)[0]
-    read = fitted.model.reader.first(torch.from_numpy(inputs)).numpy()
-    read = read[:, np.ptp(read, axis=0) > 0]
-    if not read.size:
-        return False
-    standardized = (read - read.mean(axis=0)) / read.std(axis=0)
-    rng = np.random.default_rng(0)
+    reader, rng = fitted.model.reader, np.random.default_rng(0)
     by_chance = max(
-        _largest_variance(rng.permuted(standardized, axis=0))
+        _largest_variance(reader, rng.permuted(inputs, axis=0))
         for _ in range(_SHUFFLINGS)
     )
-    return _largest_variance(standardized) > _MARGIN * beta * by_chance
+    return _largest_variance(reader, inputs) > _MARGIN * beta * by_chance
 
 
-def _largest_variance(centered: np.ndarray) -> float:
-    """Of centred rows, along any direction."""
-    return float(np.linalg.norm(centered, 2) ** 2 / len(centered))
+def _largest_variance(reader: Reader, inputs: np.ndarray) -> float:
+    """Of what is read of rows, standardised, along any direction; 0 of constants."""
+    read = reader.first(torch.from_numpy(inputs)).numpy()
+    spread = read.std(axis=0)
+    # That of a constant may be rounding, that of numbers all but 0 may be 0.
+    varies = (np.ptp(read, axis=0) > 0) & (spread > 0)
+    if not varies.any():
+        return 0.0
+    read, spread = read[:, varies], spread[varies]
+    standardized = (read - read.mean(axis=0)) / spread
+    return float(np.linalg.norm(standardized, 2) ** 2 / len(standardized))

@@ -16,6 +16,7 @@ from torch import Tensor
 from skvae import priors
 from skvae.core import evaluation
 from skvae.core.conditional import conditional_codes
+from skvae.core.interrupts import call_within
 from skvae.core.model import Model
 from skvae.core.rows import Rows, gather, to_tensor, to_tensors
 from skvae.frames import Matrix
@@ -77,8 +78,7 @@ def _limited(
     def wrapper(
         self: "FittedModel", *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Answer:
-        with self._threads:
-            return method(self, *args, **kwargs)
+        return call_within((limited(self._network),), method, self, *args, **kwargs)
 
     return wrapper
 
@@ -109,8 +109,7 @@ class FittedModel:
         self.model = build_model(state["geometry"], self.table)
         if robust:
             self.model.likelihood = self.model.likelihood.robust
-        network = from_state(state["geometry"]["network"], PLACES["network"])
-        self._threads = limited(network)
+        self._network = from_state(state["geometry"]["network"], PLACES["network"])
         self.dtype = np.dtype(dtype)
         self.device = _inference_device(device)
         flat = to_tensor(state["weights"].astype(self.dtype), self.device)
@@ -142,7 +141,7 @@ class FittedModel:
             )
             for z in np.array_split(Z, math.ceil(len(Z) / self._rows_at_once))
         ]
-        return np.concatenate(blocks).astype(Z.dtype)
+        return _within(np.concatenate(blocks), Z.dtype)
 
     @_limited
     def draws(self, n_samples: int, seed: int) -> np.ndarray:
@@ -260,7 +259,8 @@ class FittedModel:
             code = evaluation.codes(self.model, self.weights, inputs).mean
             means = self._decode(code).mean.numpy(force=True)
             filled = hole.copy()
-            filled[:, j] = self.table.points(means, modes=True)[:, j]
+            points = self.table.points(means, modes=True)
+            filled[:, j] = _within(points[:, j], filled.dtype)
         _, targets, observed = self._tensors(hole)
         rows = self._tensors(filled)[0], targets, observed
         scores = evaluation.score(
@@ -380,6 +380,12 @@ class FittedModel:
         for start in range(0, n_rows, n_at_once):
             few = slice(start, start + n_at_once)
             yield gather(X, few if rows is None else rows[few])
+
+
+def _within(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Numbers in a precision; what is beyond its range is at its end."""
+    ends = np.finfo(dtype)
+    return values.clip(ends.min, ends.max).astype(dtype, copy=False)
 
 
 def _inference_device(device: str | torch.device | None) -> torch.device:

@@ -19,6 +19,7 @@ __all__ = [
     "Matrix",
     "Table",
     "append",
+    "as_table",
     "column_labels",
     "describe",
     "fill",
@@ -35,6 +36,18 @@ Table: TypeAlias = Any
 Matrix: TypeAlias = Any
 #: A table without its values, as plain data: see `describe`.
 Layout: TypeAlias = dict[str, Any]
+
+
+def as_table(X: Table) -> Table:
+    """A list of rows as an array, and any other table as it is.
+
+    Of objects where it holds text: numbers beside it would else become text, and holes
+    the text "nan".
+    """
+    if not isinstance(X, list | tuple):
+        return X
+    array = np.asarray(X)
+    return np.array(X, dtype=object) if array.dtype.kind in "US" else array
 
 
 def describe(X: Table) -> Layout:
@@ -227,7 +240,7 @@ def taken(X: Table, rows: np.ndarray) -> Table:
         return X[rows.tolist()]
     if issparse(X):
         return X.tocsr()[rows]
-    return np.asarray(X)[rows]
+    return np.asarray(as_table(X))[rows]
 
 
 def _container(X: Table) -> str:
@@ -250,18 +263,26 @@ def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
     if np.isnan(values).any():
         return values
     if name.startswith(("int", "uint")):
-        bounds = np.iinfo(name)
-        # The largest float below the bound: 2**63 itself does not fit an int64.
-        largest = (
-            np.nextafter(float(bounds.max), 0) if bounds.bits == 64 else bounds.max
-        )
-        return np.rint(values).clip(bounds.min, largest).astype(name)
+        return _whole(values, name)
     if name.startswith("bool"):
         return values > 0.5
     if name.startswith("float"):
         ends = np.finfo(name)
         return values.clip(ends.min, ends.max).astype(name)
     return values
+
+
+def _whole(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Numbers as a dtype of whole numbers; as floats where NumPy has none so wide."""
+    signed = dtype.startswith("int")
+    n_bits = int(dtype.lstrip("uint"))
+    least, largest = (-1.0 if signed else 0.0) * 2.0 ** (n_bits - 1), 2.0**n_bits
+    if signed:
+        largest /= 2
+    # Of large numbers the next float below the bound: 2**63 does not fit an int64.
+    largest = np.nextafter(largest, 0) if n_bits > 53 else largest - 1
+    values = np.rint(values).clip(least, largest)
+    return values if n_bits > 64 else values.astype(dtype)
 
 
 def _pandas_frame(
@@ -298,8 +319,9 @@ def _polars_frame(
         zip(labels, columns, dtypes, strict=True)
     ):
         if j in levels:
-            enum = dtype.startswith("Enum")
-            dtype = pl.Enum(levels[j]) if enum else getattr(pl, dtype)
+            # Arguments, as of Categorical, say how labels are stored or sorted.
+            name = dtype.partition("(")[0]
+            dtype = pl.Enum(levels[j]) if name == "Enum" else getattr(pl, name)
             series.append(pl.Series(label, column.tolist(), dtype=dtype))
         else:
             column = pl.Series(label, column)

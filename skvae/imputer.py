@@ -13,9 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch.distributions import Distribution
 
 from skvae import columns, frames
-from skvae.base import BaseVAE, all_or_nothing, draw_seed
+from skvae.base import BaseVAE, draw_seed
 from skvae.compat import Interval, fit_context, output_is_set
 from skvae.frames import Table
+from skvae.handover import all_or_nothing, from_one_fit
 from skvae.likelihoods import Likelihood
 from skvae.networks import Network
 from skvae.objectives import Objective
@@ -27,6 +28,7 @@ from skvae.table import TableEncoder
 __all__ = ["VAEImputer"]
 
 
+@from_one_fit("transform", "get_feature_names_out")
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
     """Imputation of missing values by a variational autoencoder.
 

@@ -12,7 +12,6 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from sklearn.utils import check_scalar
 
 from skvae.base import BaseVAE, draw_seed
@@ -182,30 +181,27 @@ def inference_gap(
     check_scalar(n_importance_samples, "n_importance_samples", Integral, min_val=1)
     seed = 0 if random_state is None else draw_seed(random_state)
     parts = []
-    with torch.inference_mode(False):
-        fitted, X = model_and_rows(estimator, X)
-        model, weights = fitted.model, fitted.weights
-        for values, rows in encoded_rows(fitted, X):
-            start = refinement.encoded(model, weights, rows[0])
-            # Other draws to climb by than those to judge by.
-            refined = refinement.refine(
-                model, weights, rows, n_draws, n_steps, learning_rate, seed + 1
+    fitted, X = model_and_rows(estimator, X)
+    model, weights = fitted.model, fitted.weights
+    for values, rows in encoded_rows(fitted, X):
+        start = refinement.encoded(model, weights, rows[0])
+        # Other draws to climb by than those to judge by.
+        refined = refinement.refine(
+            model, weights, rows, n_draws, n_steps, learning_rate, seed + 1
+        )
+        before, after = (
+            refinement.bounds(model, weights, rows, outputs, n_importance_samples, seed)
+            for outputs in (start, refined)
+        )
+        jacobian = fitted.table.log_jacobian(values).sum(axis=1)
+        parts.append(
+            (
+                after.importance_weighted.numpy(force=True) + jacobian,
+                after.elbo.numpy(force=True) + jacobian,
+                before.elbo.numpy(force=True) + jacobian,
+                refinement.means(model, refined).numpy(force=True),
             )
-            before, after = (
-                refinement.bounds(
-                    model, weights, rows, outputs, n_importance_samples, seed
-                )
-                for outputs in (start, refined)
-            )
-            jacobian = fitted.table.log_jacobian(values).sum(axis=1)
-            parts.append(
-                (
-                    after.importance_weighted.numpy(force=True) + jacobian,
-                    after.elbo.numpy(force=True) + jacobian,
-                    before.elbo.numpy(force=True) + jacobian,
-                    refinement.means(model, refined).numpy(force=True),
-                )
-            )
+        )
     return InferenceGap(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
@@ -265,17 +261,16 @@ def refine(
     (5, 2)
     """
     _check_climb(n_steps, learning_rate, n_draws)
-    with torch.inference_mode(False):
-        fitted, X = model_and_rows(estimator, X)
-        codes = [
-            refinement.means(
-                fitted.model,
-                refinement.refine(
-                    fitted.model, fitted.weights, rows, n_draws, n_steps, learning_rate
-                ),
-            ).numpy(force=True)
-            for _, rows in encoded_rows(fitted, X)
-        ]
+    fitted, X = model_and_rows(estimator, X)
+    codes = [
+        refinement.means(
+            fitted.model,
+            refinement.refine(
+                fitted.model, fitted.weights, rows, n_draws, n_steps, learning_rate
+            ),
+        ).numpy(force=True)
+        for _, rows in encoded_rows(fitted, X)
+    ]
     return np.concatenate(codes)
 
 

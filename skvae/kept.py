@@ -10,12 +10,12 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-import torch
+from skvae.core.interrupts import UsualModes, call_within
 
 if TYPE_CHECKING:
     from skvae.base import BaseVAE
 
-__all__ = ["kept"]
+__all__ = ["kept", "share"]
 
 Built = TypeVar("Built")
 
@@ -43,12 +43,24 @@ def kept(
         Called with the state.
     """
     state = estimator._state
+    parts = _parts(estimator, state)
+    if key not in parts:
+        # Tensors made in inference mode could not be used outside of it.
+        parts[key] = call_within((UsualModes(),), build, state)
+    return parts[key]
+
+
+def share(estimator: "BaseVAE", other: "BaseVAE") -> None:
+    """Have another estimator, of the same state if any, keep what this one does."""
+    state = other.__dict__.get("_state")
+    if state is not None:
+        _kept.by_estimator[other] = state, _parts(estimator, state)
+
+
+def _parts(estimator: "BaseVAE", state: dict[str, Any]) -> dict[Hashable, Any]:
+    """What is kept for an estimator and a state; nothing for any other state."""
     of_state, parts = _kept.by_estimator.get(estimator, (None, None))
     if of_state is not state:
         parts = {}
         _kept.by_estimator[estimator] = state, parts
-    if key not in parts:
-        # Tensors made in this mode could not be used outside of it.
-        with torch.inference_mode(False):
-            parts[key] = build(state)
-    return parts[key]
+    return parts

@@ -19,6 +19,10 @@ __all__ = ["Column", "columns_of", "is_hole", "shortened", "to_numbers"]
 #: A column of text most of whose values differ, and that run to this many words, is
 #: prose and not labels.
 _WORDS_OF_PROSE = 8
+#: What cells of a column of objects may be, and two things that they may not.
+_CELLS = (str, bytes, Number, np.bool_, type(None))
+_DATES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64)
+_COMPLEX = (complex, np.complexfloating)
 
 
 class Column:
@@ -48,19 +52,26 @@ class Column:
         TypeError, ValueError
             Naming the column, with the advice.
         """
-        first = self.first() if self.is_object() else None
-        dated = self._dtype.lower().startswith(("date", "time", "period", "duration"))
-        if dated or isinstance(first, datetime.date | datetime.time | np.datetime64):
+        cells = self._one_of_each_type() if self.is_object() else [None]
+        dtype = self._dtype.lower()
+        dated = dtype.startswith(("date", "time", "period", "duration"))
+        if dated or any(isinstance(cell, _DATES) for cell in cells):
             raise ValueError(
                 f"Column {self.label!r} holds dates or times. Turn them into numbers "
                 "first, such as year, month or days since some day, or leave the "
                 "column out."
             )
-        nested = self._dtype.startswith(("List", "Array", "Struct"))
-        if nested or not isinstance(first, str | bytes | Number | np.bool_ | None):
+        if dtype.startswith("complex") or any(isinstance(c, _COMPLEX) for c in cells):
+            raise ValueError(
+                f"Column {self.label!r} holds complex numbers. Complex data not "
+                "supported: make columns of the real and the imaginary part."
+            )
+        nested = [cell for cell in cells if not isinstance(cell, _CELLS)]
+        if dtype.startswith(("list", "array", "struct")) or nested:
             raise TypeError(
-                f"Column {self.label!r} holds {first!r}: its cell's argument must be a "
-                "string or a number. Leave the column out, or turn it into one of them."
+                f"Column {self.label!r} holds {(nested or [self.first()])[0]!r}: its "
+                "cell's argument must be a string or a number. Leave the column out, "
+                "or turn it into one of them."
             )
 
     def holds_numbers(self) -> bool:
@@ -93,7 +104,13 @@ class Column:
         return self._dtype.lower().startswith(("int", "uint", "bool"))
 
     def numbers(self) -> np.ndarray:
-        """The column as float64, NaN for holes."""
+        """The column as float64, NaN for holes.
+
+        Raises
+        ------
+        ValueError
+            If a number, such as a Python integer, is beyond float64.
+        """
         if self._module == "polars":
             import polars
 
@@ -101,7 +118,13 @@ class Column:
         if self._module == "pandas" and not self.is_object():
             return self._values.to_numpy(dtype=np.float64, na_value=np.nan)
         numbers = [np.nan if is_hole(value) else value for value in self._values]
-        return np.array(numbers, dtype=np.float64)
+        try:
+            return np.array(numbers, dtype=np.float64)
+        except OverflowError as error:
+            raise ValueError(
+                f"Column {self.label!r} holds a number too large for a float64: divide "
+                "it by a constant first."
+            ) from error
 
     def levels(self) -> tuple[list[Any], bool]:
         """The labels in order, and whether their order means something.
@@ -178,6 +201,14 @@ class Column:
         """The first cell that is not a hole, or None."""
         return next((v for v in self._iterate() if not is_hole(v)), None)
 
+    def _one_of_each_type(self) -> list[Any]:
+        """A cell of each type, less holes, in the order of the rows."""
+        first: dict[type, Any] = {}
+        for value in self._iterate():
+            if type(value) not in first and not is_hole(value):
+                first[type(value)] = value
+        return list(first.values())
+
     def _kinds(self) -> set[type]:
         kinds: set[type] = set()
         for value in self._iterate():
@@ -187,6 +218,8 @@ class Column:
                 kinds.add(bool)
             elif isinstance(value, Number):
                 kinds.add(float)
+            elif isinstance(value, str):  # or NumPy's text, which is of another type
+                kinds.add(str)
             else:
                 kinds.add(bytes if isinstance(value, bytes) else type(value))
         return kinds

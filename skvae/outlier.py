@@ -13,11 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch.distributions import Distribution
 
 from skvae import columns, likelihoods, parameters, priors
-from skvae.base import BaseVAE, all_or_nothing
+from skvae.base import BaseVAE
 from skvae.compat import Interval, StrOptions, fit_context, set_output_config
 from skvae.conformal import conformal_p_values
 from skvae.ensemble import SCORES, Ensemble
 from skvae.frames import Matrix, Table
+from skvae.handover import all_or_nothing, from_one_fit
 from skvae.histograms import fit_histograms
 from skvae.likelihoods import Likelihood
 from skvae.networks import Network
@@ -33,6 +34,14 @@ __all__ = ["VAEOutlierDetector"]
 _PRIOR_ROWS = 3_000
 
 
+@from_one_fit(
+    "score_samples",
+    "score",
+    "score_features",
+    "decision_function",
+    "predict",
+    "p_values",
+)
 class VAEOutlierDetector(OutlierMixin, BaseVAE):
     """Outlier and novelty detection by an ensemble of variational autoencoders.
 
@@ -460,10 +469,11 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
                 f"With {n_rows} calibration rows no p-value is below "
                 f"{1 / (n_rows + 1):.3g}, so none is at most {alpha:.3g}: nothing will "
                 "be flagged. Fit on more rows, or with a larger calibration_fraction.",
-                stacklevel=2,
+                stacklevel=4,
             )
         return conformal_p_values(self.score_samples(X), self.calibration_scores_)
 
+    @all_or_nothing
     def set_contamination(self, contamination: float) -> Self:
         """Move the threshold, without a fit: the scores that it is of are kept.
 

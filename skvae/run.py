@@ -232,6 +232,17 @@ class Run:
             ]
         )
 
+    def end(self) -> None:
+        """End training at a record, with the best weights that were seen.
+
+        Raises
+        ------
+        Divergence
+            If training has led away, as at its planned end.
+        """
+        self._course.check()
+        self.records.close()
+
     def state(self) -> dict[str, Any]:
         """State with the weights as they are now."""
         kept = ("geometry", "table", "likelihood")

@@ -6,19 +6,24 @@ them beside a busy neighbour, cost more than the second core gives. Measurements
 the page of the user guide on speed. What is changed is restored after each call.
 """
 
+import os
 import threading
 from collections.abc import Callable
-from contextlib import ContextDecorator
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 
 from skvae.compat import threadpool_controller
+from skvae.core.interrupts import UsualModes, call_within
 
 __all__ = ["in_few_threads", "limited"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+#: A thread that limits the pools, and whether torch's too.
+Caller: TypeAlias = tuple[int, bool]
 
 
 class _Pools:
@@ -29,62 +34,110 @@ class _Pools:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._n_inside = 0
+        # A handler of signals may fork while its own thread is in here.
+        self.lock = threading.RLock()
+        self._inside: set[Caller] = set()
+        #: Whether the process is a fork: those threads of torch that wait for work are
+        #: not in it, and it would wait for them for ever.
+        self.is_fork = False
 
-    def enter(self) -> None:
-        with self._lock:
-            if not self._n_inside:
-                controller = threadpool_controller()
-                _let_go(controller)
-                self._limiter = controller.limit(limits=1, user_api="blas")
-                _let_go(controller)
+    def __contains__(self, caller: Caller) -> bool:
+        return caller in self._inside
+
+    def enter(self, caller: Caller) -> None:
+        with self.lock:
+            is_first = not self._inside
+            if is_first:
+                libraries = threadpool_controller().lib_controllers
+                self._before = [
+                    (library, library.num_threads)
+                    for library in libraries
+                    if library.user_api == "blas"
+                ]
                 # A thread that is new asks for the number of those that are inside.
                 self.n_torch_threads = torch.get_num_threads()
-            self._n_inside += 1
+            # Before anything is changed, so that `leave` undoes a half of it too.
+            self._inside.add(caller)
+            if is_first:
+                for library, _ in self._before:
+                    _set_number(library, 1)
 
-    def leave(self) -> None:
-        with self._lock:
-            self._n_inside -= 1
-            if not self._n_inside:
-                self._limiter.restore_original_limits()
-                _let_go(threadpool_controller())
+    def leave(self, caller: Caller) -> None:
+        """Set back what was changed; without effect where the caller is not inside."""
+        with self.lock:
+            if self._inside == {caller}:
+                self._restore()
+            # Last: an interrupted call may be made again.
+            self._inside.discard(caller)
+
+    def start_in_fork(self) -> None:
+        """Go on in a process that has one of its parent's threads."""
+        self.is_fork = True
+        here = threading.get_ident()
+        of_parent = self._inside
+        self._inside = {caller for caller in of_parent if caller[0] == here}
+        if of_parent and not self._inside:
+            self._restore()
+            torch.set_num_threads(self.n_torch_threads)
+
+    def _restore(self) -> None:
+        for library, n_threads in self._before:
+            _set_number(library, n_threads)
 
 
-def _let_go(controller: Any) -> None:
-    """Let any thread set the limits: the last one inside restores the first one's.
+def _set_number(library: Any, n_threads: int) -> None:
+    """Set it from any thread: the last one inside restores the first one's.
 
-    Newer versions of threadpoolctl leave both to the thread that came first.
+    Newer versions of threadpoolctl leave it to the thread that came first.
     """
-    for library in controller.lib_controllers:
-        if hasattr(library, "clear_controlling_thread"):
-            library.clear_controlling_thread(force=True)
+    let_go = getattr(library, "clear_controlling_thread", lambda force: None)
+    let_go(force=True)
+    library.set_num_threads(n_threads)
+    let_go(force=True)
 
 
 _pools = _Pools()
 
 
-class _Limited(threading.local, ContextDecorator):
+class _Limited:
+    """A call that limits the pools, unless one around it in the same thread does."""
+
     def __init__(self, torch_too: bool) -> None:
-        self._torch_too = torch_too
-        self._depth = 0
+        self._caller = threading.get_ident(), torch_too
+        self._is_outermost = False
+        self._n_torch_threads = torch.get_num_threads()
 
     def __enter__(self) -> None:
-        self._depth += 1
-        if self._depth == 1:
-            _pools.enter()
+        self._is_outermost = self._caller not in _pools
+        if self._is_outermost:
+            _pools.enter(self._caller)
             if self._torch_too:
                 torch.set_num_threads(1)
 
     def __exit__(self, *error: object) -> None:
-        self._depth -= 1
-        if not self._depth:
+        if self._is_outermost and self._caller in _pools:
             if self._torch_too:
-                torch.set_num_threads(_pools.n_torch_threads)
-            _pools.leave()
+                # One may be that of the calls inside, which a new thread is given.
+                own = self._n_torch_threads
+                torch.set_num_threads(own if own > 1 else _pools.n_torch_threads)
+            _pools.leave(self._caller)
+
+    @property
+    def _torch_too(self) -> bool:
+        return self._caller[1] or _pools.is_fork
 
 
-_TO_ONE, _BLAS_TO_ONE = _Limited(torch_too=True), _Limited(torch_too=False)
+def _start_in_fork() -> None:
+    _pools.start_in_fork()
+    _pools.lock.release()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(
+        before=_pools.lock.acquire,
+        after_in_parent=_pools.lock.release,
+        after_in_child=_start_in_fork,
+    )
 
 
 def limited(network: object) -> _Limited:
@@ -95,15 +148,18 @@ def limited(network: object) -> _Limited:
     network : Network, str or None
         As the parameter of an estimator.
     """
-    return _BLAS_TO_ONE if getattr(network, "uses_threads", False) else _TO_ONE
+    return _Limited(torch_too=not getattr(network, "uses_threads", False))
 
 
 def in_few_threads(function: Function) -> Function:
-    """Limit a function whose first argument is an estimator."""
+    """Limit a function whose first argument is an estimator.
+
+    Torch is taken out of the modes that the caller may have put it in.
+    """
 
     @wraps(function)
     def wrapper(estimator: Any, *args: Any, **kwargs: Any) -> Any:
-        with limited(getattr(estimator, "network", None)):
-            return function(estimator, *args, **kwargs)
+        contexts = limited(getattr(estimator, "network", None)), UsualModes()
+        return call_within(contexts, function, estimator, *args, **kwargs)
 
     return cast(Function, wrapper)

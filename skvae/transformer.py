@@ -13,9 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch.distributions import Distribution
 
 from skvae import columns, frames
-from skvae.base import BaseVAE, all_or_nothing, draw_seed
+from skvae.base import BaseVAE, draw_seed
 from skvae.compat import fit_context
 from skvae.frames import Table
+from skvae.handover import all_or_nothing, from_one_fit
 from skvae.likelihoods import Likelihood
 from skvae.networks import Network
 from skvae.objectives import Objective
@@ -29,6 +30,14 @@ __all__ = ["VAETransformer"]
 _LEAST_EFFECTIVE = 100
 
 
+@from_one_fit(
+    "transform",
+    "inverse_transform",
+    "sample",
+    "score_samples",
+    "score",
+    "score_features",
+)
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
     """Variational autoencoder for tables of numbers, labels, counts and holes.
 
@@ -423,7 +432,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
                     f"The draws given {given!r} are worth only {effective:.0f} "
                     "independent ones: the model hardly ever produces such rows. Take "
                     "them with caution, or give fewer columns.",
-                    stacklevel=2,
+                    stacklevel=4,
                 )
         return frames.restore(rows, fitted.table.layout, dtypes=True)
 

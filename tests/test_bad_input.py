@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from sklearn.datasets import load_iris
 
 from skvae import VAETransformer
+from skvae.frames import taken
 from skvae.likelihoods import Gaussian
 
 FRAME = load_iris(as_frame=True).data.set_axis(["a", "b", "c", "d"], axis=1)
@@ -135,6 +136,17 @@ REFUSED = {
         "column 'q', which X does not have",
     ),
     "complex": ({}, X + 1j, "Complex data not supported"),
+    "complex_in_pandas": ({}, FRAME.assign(c=1j), "Column 'c' holds complex numbers"),
+    "complex_among_objects": (
+        {},
+        with_value(1j, dtype=object),
+        "Column 2 holds complex numbers",
+    ),
+    "beyond_float64": (
+        {},
+        with_value(10**400, dtype=object),
+        "Column 2 holds a number too large",
+    ),
     "one_row": ({}, X[:1], r"1 sample.*minimum of 2"),
     "no_rows": ({}, X[:0], r"0 sample"),
     "one_dimension": ({}, X[:, 0], "Expected 2D array"),
@@ -452,6 +464,12 @@ WITH_LABELS = {
         "c",
         {1, 2, 3},
     ),
+    "text_of_numpy_in_pandas": (
+        # As `astype(str)` leaves a column of categories with holes before pandas 3.
+        FRAME.assign(c=pd.Series(["red", np.str_("green"), "blue"] * 50, dtype=object)),
+        "c",
+        {"red", "green", "blue"},
+    ),
     "text_in_polars": (TEXT_POLARS, "c", {"red", "green", "blue"}),
     "categories_in_polars": (
         TEXT_POLARS.with_columns(pl.col("c").cast(pl.Categorical)),
@@ -547,6 +565,20 @@ def test_unknown_levels_of_sparse_rows_are_holes_if_so_asked():
         )
 
 
+def test_cells_are_found_far_down_in_a_long_table():
+    long = np.resize(BINARY, (5_000, BINARY.shape[1])).astype(float)
+    odd, holed, negative = long.copy(), long.copy(), long.copy()
+    odd[4_500, 2], holed[4_500, 2], negative[4_500, 2] = 0.5, np.nan, -1
+    estimator = small(likelihood="bernoulli", handle_unknown="missing").fit(BINARY)
+    np.testing.assert_array_equal(estimator.transform(odd), estimator.transform(holed))
+    estimator.set_params(handle_unknown="error")
+    with pytest.raises(ValueError, match=r"Column 2 holds 0\.5 \(row 4500\)"):
+        estimator.transform(odd)
+    counts = small(likelihood="poisson").fit(BINARY)
+    with pytest.raises(ValueError, match=r"Column 2 holds -1\.0 \(row 4500\)"):
+        counts.transform(negative)
+
+
 def read_only(array):
     array = array.copy()
     array.flags.writeable = False
@@ -580,6 +612,24 @@ def test_the_same_numbers_in_another_form_give_the_same_model(form):
     np.testing.assert_allclose(
         other.transform(form(table)), plain.transform(table), atol=precision
     )
+
+
+def test_rows_in_lists_keep_numbers_beside_text():
+    rows = TEXT_OBJECTS.copy()
+    rows[3, 0] = np.nan
+    listed, plain = small().fit(rows.tolist()), small().fit(rows)
+    assert listed.likelihood_ == plain.likelihood_
+    np.testing.assert_array_equal(
+        listed.score_samples(rows.tolist()), plain.score_samples(rows)
+    )
+    assert taken(rows.tolist(), np.array([3])).tolist()[0][1:] == rows[3, 1:].tolist()
+
+
+def test_cells_that_are_no_values_are_refused_wherever_they_stand():
+    table = X.astype(object)
+    table[7, 1] = [1, 2]
+    with pytest.raises(TypeError, match=r"Column 1 holds \[1, 2\]"):
+        small().fit(table)
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])

@@ -153,6 +153,40 @@ def test_code_costs_the_divergence_of_the_exact_posterior():
     np.testing.assert_allclose(found, divergence, atol=0.15)
 
 
+def test_codes_are_means_and_reconstructions_too():
+    X = standardized(load_wine)
+    vae = linear_vae(2).fit(X)
+    pca = PCA(2, svd_solver="full").fit(X)
+    variance = pca.explained_variance_
+    means = pca.transform(X) * np.sqrt(variance - pca.noise_variance_) / variance
+    # But for a rotation, of which products of codes know nothing.
+    codes = vae.transform(X)
+    np.testing.assert_allclose(codes.mean(axis=0), 0, atol=0.02)
+    np.testing.assert_allclose(codes @ codes.T, means @ means.T, atol=0.1)
+    shrunk = pca.transform(X) * (1 - pca.noise_variance_ / variance) @ pca.components_
+    np.testing.assert_allclose(vae.inverse_transform(codes), shrunk, atol=0.1)
+
+
+def test_features_are_expected_under_the_exact_posterior():
+    X = standardized(load_wine)[:, :3]
+    # An encoder that is off, whose own expectations are others.
+    vae = linear_vae(1, max_iter=10, init="random", n_importance_samples=4096).fit(X)
+    fitted = FittedModel(vae._state, np.float64)
+    ends = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    columns = fitted.model.decode(fitted.weights, ends)
+    (location, end), noise = columns.mean.numpy(), columns.scale.item() ** 2
+    slope, far = end - location, X - location
+    variance = 1 / (1 + slope @ slope / noise)
+    mean = variance * far @ slope / noise
+    left = np.square(far - np.outer(mean, slope)) + variance * slope**2
+    expected = -0.5 * (left / noise + np.log(2 * np.pi * noise))
+    found = vae.score_features(X)[:, :-1]
+    np.testing.assert_allclose(found, expected, atol=0.05)
+    rows = fitted._tensors(X)
+    by_encoder = evaluation.bound(fitted.model, fitted.weights, rows, 4096).features
+    assert (by_encoder.numpy() - expected).std() > 0.2
+
+
 def test_a_changed_cell_is_charged_to_its_column():
     X = load_breast_cancer().data
     vae = VAETransformer(random_state=0, max_iter=40).fit(X)

@@ -66,6 +66,13 @@ def test_columns_without_anything_in_common_need_no_code(rows):
     assert vae.kl_per_component_.max() < 0.01
 
 
+def test_levels_of_one_column_have_nothing_in_common_with_each_other():
+    rows = np.zeros((150, 4))
+    rows[3, 2] = 1.0
+    vae = VAETransformer(likelihood="categorical", max_iter=5, random_state=0).fit(rows)
+    assert vae.kl_per_component_.max() < 0.01
+
+
 def test_a_weight_above_all_variance_is_taken_at_its_word():
     heavy = VAETransformer(2, beta=200.0, max_iter=100, random_state=0).fit(X)
     assert heavy.kl_per_component_.max() < 0.01

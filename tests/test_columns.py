@@ -216,6 +216,29 @@ def test_very_many_labels():
     assert set(model.sample(50, random_state=0)["s"]) <= {*NAMES}
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_label_without_a_row_is_possible(ordered):
+    labels = pd.Categorical([*"ab"] * 20, categories=[*"abc"], ordered=ordered)
+    model = small().fit(pd.DataFrame({"s": labels, "x": NORMAL[:40]}))
+    rows = pd.DataFrame({"s": ["a", "c"], "x": 0.0})
+    seen, unseen = model.score_features(rows)[:, 0]
+    assert -10 < unseen < seen - 1
+
+
+def test_labels_count_as_much_as_numbers_in_the_start():
+    # Two columns of labels that are the same, of small variance, beside two of numbers
+    # that have less in common.
+    rng = np.random.default_rng(0)
+    rare, (first, second) = rng.random(1_000) < 0.1, rng.normal(size=(2, 1_000))
+    labels = np.where(rare, "yes", "no")
+    table = pd.DataFrame(
+        {"a": labels, "b": labels, "c": first, "d": 0.5 * first + second}
+    )
+    # One epoch at a rate too small to move: the start itself.
+    codes = small(learning_rate=1e-12).fit(table).transform(table)[:, 0]
+    assert abs(np.corrcoef(codes, rare)[0, 1]) > 0.95
+
+
 # ---- the parameter -------------------------------------------------------------------
 
 COUNTS = pd.DataFrame(RANDOM.poisson(3.0, (60, 3)), columns=[*"abc"]).astype(float)

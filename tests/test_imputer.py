@@ -75,7 +75,7 @@ TABLES = {
     "whole": X,
     "objects": OBJECTS.to_numpy(),
     "pandas": FRAME,
-    "pandas_str": FRAME.astype({"label": "str"}),
+    "pandas_str": FRAME.assign(label=pd.Series(COLUMNS["label"], dtype="str")),
     "pandas_string": FRAME.astype({"label": "string"}),
     "pandas_objects": OBJECTS,
     "pandas_indexed": FRAME.set_axis([f"row {i}" for i in range(N_ROWS)]),
@@ -179,6 +179,13 @@ def test_numbers_among_objects_come_back_as_numbers():
     model = small().fit(HOLES)
     filled = model.transform(HOLES.astype(object))
     np.testing.assert_array_equal(filled, model.transform(HOLES), strict=True)
+
+
+def test_drawn_holes_of_whole_numbers_are_whole_in_a_table_of_floats_too():
+    model = small(sample_posterior=True).fit(FRAME)
+    assert FRAME["whole"].dtype == "Int64"
+    filled = model.transform(FRAME.astype({"whole": float}))["whole"]
+    assert FRAME["whole"].isna().any() and (filled % 1 == 0).all()
 
 
 def test_a_column_of_holes_stays_one():
@@ -431,3 +438,12 @@ def test_unknown_labels_are_refused_or_filled(handle_unknown):
             model.transform(rows)
     else:
         assert model.transform(rows)["label"].isin([*"abc"]).all()
+
+
+def test_whole_numbers_wider_than_numpys_are_filled():
+    wide = pl.Series("wide", [10**20 + i for i in range(20)], dtype=pl.Int128)
+    table = pl.DataFrame({"wide": wide, "other": np.arange(20.0)})
+    with_hole = table.with_columns(wide=table["wide"].scatter(3, None))
+    filled = small().fit_transform(with_hole)
+    assert filled.schema == table.schema
+    assert filled["wide"].null_count() == 0

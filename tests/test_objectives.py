@@ -421,6 +421,23 @@ def test_the_fit_weighs_the_divergence(beta):
     assert order == np.sign(1 - beta)
 
 
+@pytest.mark.parametrize(
+    ("given", "n_draws"),
+    [({}, 1), ({"n_mc_samples": 3}, 3), ({"objective": IWAE(5), "n_mc_samples": 3}, 5)],
+    ids=str,
+)
+def test_a_step_draws_as_many_codes_as_it_is_asked_for(monkeypatch, given, n_draws):
+    drawn = []
+
+    def noise(self, shape, generator):
+        drawn.append(shape[0])
+        return torch.zeros(shape)
+
+    monkeypatch.setattr(POSTERIORS["gaussian"], "noise", noise)
+    VAETransformer(2, max_iter=2, early_stopping=False, **given).fit(load_wine().data)
+    assert drawn == 2 * [n_draws]
+
+
 @each_objective
 def test_held_out_rows_are_judged_by_a_bound_at_full_weight(objective):
     model, X = small_model(), normal(N_ROWS, N_FEATURES).float()
@@ -566,3 +583,14 @@ def test_settings_compare_by_value_and_are_cloned(objective):
 def test_bad_settings_are_refused(family, parameter, bad):
     with pytest.raises(ValueError, match=f"{parameter} of {family.__name__}"):
         family(**{parameter: bad})
+
+
+def test_several_draws_of_one_row_a_batch_are_quiet():
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # else torch warns once in a process, and no more
+    try:
+        table = load_wine(as_frame=True).data[:10].assign(label=[*"ab"] * 5)
+        vae = VAETransformer(objective="iwae", batch_size=1, max_iter=1, random_state=0)
+        assert np.isfinite(vae.fit(table).score(table))
+    finally:
+        torch.set_warn_always(always)

@@ -201,7 +201,7 @@ def test_autoencoder(name, dtype):
 def test_activations_far_from_0(name):
     x = np.linspace(-45, 45, 9_001)
     # Torch's softplus is x from 20 on, and shares near 0 are multiplied by x here.
-    for dtype, rtol, atol in ((np.float64, 2e-10, 1e-13), (np.float32, 1e-6, 5e-6)):
+    for dtype, rtol, atol in ((np.float64, 2e-10, 2e-13), (np.float32, 1e-6, 5e-6)):
         graph = Graph(dtype)
         graph("Identity", _NODES[name](graph, "X"), output="Y")
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))

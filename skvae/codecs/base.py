@@ -8,8 +8,9 @@ import numpy as np
 __all__ = ["FURTHEST", "Chunks", "Codec", "Levels", "Written", "by_column"]
 
 #: Standardised values further out than this are read as this far out: sums of their
-#: squares, over any floor, then stay finite in either precision.
-FURTHEST = {"float32": 1e12, "float64": 1e140}
+#: squares, over any floor, then stay finite in either precision, and so do gradients in
+#: float32, which grow like their cubes over that of the floor.
+FURTHEST = {"float32": 1e8, "float64": 1e140}
 
 #: What codecs are fitted to, see `Codec.fit`.
 Chunks: TypeAlias = Callable[[], Iterator[np.ndarray]]
@@ -106,8 +107,9 @@ class Codec:
         raise NotImplementedError
 
     def _standardize(self, values: np.ndarray, furthest: float) -> np.ndarray:
-        standardized = values - self.offset
-        standardized /= self.scale
+        with np.errstate(over="ignore"):  # what is infinite is further out than that
+            standardized = values - self.offset
+            standardized /= self.scale
         return np.clip(standardized, -furthest, furthest, out=standardized)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from scipy import special
 
-from skvae.codecs.base import Chunks, Codec, Levels, Written, by_column
+from skvae.codecs.base import FURTHEST, Chunks, Codec, Levels, Written, by_column
 
 __all__ = ["Bins"]
 
@@ -99,7 +99,9 @@ class Bins(Codec):
                 np.where(upper > lower, upper - lower, 1)
             )
             gap = np.where(column < lower, before, after)
-            distance = np.maximum(lower - column, column - upper) / self.spread[j]
+            with np.errstate(over="ignore"):
+                distance = np.maximum(lower - column, column - upper) / self.spread[j]
+            distance = np.minimum(distance, FURTHEST["float64"])
             tail = math.log(2 / math.pi / self.spread[j]) - np.log1p(distance**2)
             with np.errstate(divide="ignore", invalid="ignore"):
                 around = np.where(np.isinf(gap), tail, -np.log(gap))

@@ -83,13 +83,15 @@ class Positive(Codec):
         return cls(**_moments(chunks, n_columns, np.log)[0])
 
     def encode(self, values: np.ndarray, furthest: float) -> Written:
-        logarithms = np.log(values)
+        with np.errstate(divide="ignore"):  # a mean may be rounded to 0
+            logarithms = np.log(values)
         inputs = self._standardize(logarithms, furthest)
         logarithms -= self.offset
         return inputs, np.exp(logarithms.clip(-_LARGEST_LOGARITHM, _LARGEST_LOGARITHM))
 
     def decode(self, targets: np.ndarray) -> np.ndarray:
-        return targets * np.exp(self.offset)
+        with np.errstate(over="ignore"):
+            return (targets * np.exp(self.offset)).clip(*_POSITIVE)
 
     points = decode
 
@@ -99,6 +101,8 @@ class Positive(Codec):
 
 #: exp of it is finite in float32, and so is the inverse.
 _LARGEST_LOGARITHM = 80.0
+#: The least positive number of float64 with all its digits, and the largest.
+_POSITIVE = (np.finfo(np.float64).tiny.item(), np.finfo(np.float64).max.item())
 
 
 class Counts(Codec):
@@ -111,7 +115,13 @@ class Counts(Codec):
         return cls(**_moments(chunks, n_columns, np.log1p)[0])
 
     def encode(self, values: np.ndarray, furthest: float) -> Written:
-        return self._standardize(np.log1p(values), furthest), values.copy()
+        inputs = self._standardize(np.log1p(values), furthest)
+        return inputs, np.minimum(values, _LARGEST_COUNT)
+
+
+#: Counts beyond are read as this many: from about here on float64 has gaps between
+#: whole numbers.
+_LARGEST_COUNT = 1e15
 
 
 class UnitInterval(Codec):

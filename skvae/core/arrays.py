@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "LARGEST_SOFTPLUS",
     "Array",
     "ValueAndGradient",
     "as_array",
@@ -30,6 +31,8 @@ __all__ = [
 
 #: What a function for both libraries is given, and gives: all of one kind.
 Array = TypeVar("Array", np.ndarray, Tensor)
+#: Upper bound of learned scales: their inverses, and draws, are finite in float32.
+LARGEST_SOFTPLUS = 1e30
 #: Of a likelihood: log-probabilities of rows, then gradients with respect to locations,
 #: others and own weights.
 ValueAndGradient: TypeAlias = tuple[Array, Array, Array, dict[str, Array]]
@@ -84,10 +87,9 @@ def sigmoid(x: Array) -> Array:
 
 
 def softplus(x: Array) -> Array:
-    """log(1 + exp(x)), of an array or a tensor, for any finite x."""
+    """log(1 + exp(x)), and `LARGEST_SOFTPLUS` at most, of an array or a tensor."""
     xp = namespace(x)
-    distance = abs(x)
-    return (x + distance) / 2 + xp.log1p(xp.exp(-distance))
+    return x.clip(0.0, LARGEST_SOFTPLUS) + xp.log1p(xp.exp(-abs(x)))
 
 
 def on_tensors(

@@ -205,8 +205,7 @@ class Backward:
     def _repeated(self, rows: Array, n_draws: int) -> Array:
         if n_draws == 1:
             return rows
-        spread = namespace(rows).broadcast_to(rows, (n_draws, *rows.shape))
-        return self._as_rows(spread)
+        return namespace(rows).concatenate([rows] * n_draws, -2)
 
 
 def _total(by_draw: Array) -> Array:

@@ -177,8 +177,9 @@ class _Normal:
         mean = (share * z).sum(0)
         centered = z - mean
         covariance = _WIDENING * (share * centered).T @ centered
-        # Few distinct draws would make it singular.
-        covariance += 1e-3 * torch.eye(len(mean), dtype=z.dtype, device=z.device)
+        # Few distinct draws would make it singular, near 0 or far from it.
+        least = 1e-3 + 1e-9 * covariance.trace()
+        covariance += least * torch.eye(len(mean), dtype=z.dtype, device=z.device)
         return cls(mean, torch.linalg.cholesky(covariance))
 
     def sample(

@@ -57,8 +57,11 @@ class Together(NamedTuple):
         self, means: Sequence[Any], gradient: Tensor
     ) -> tuple[Sequence[Tensor], Tensor]:
         """Means and gradient of a batch averaged over all processes, in one message."""
-        own = [torch.as_tensor(mean).to(gradient).reshape(1) for mean in means]
-        packed = self.average(torch.cat([gradient.flatten(), *own]))
+        dtype, device = gradient.dtype, gradient.device
+        own = [torch.as_tensor(mean, dtype=dtype, device=device) for mean in means]
+        packed = self.average(
+            torch.cat([gradient.flatten(), *(mean.reshape(1) for mean in own)])
+        )
         n_weights = gradient.numel()
         return packed[n_weights:].unbind(), packed[:n_weights].view_as(gradient)
 
@@ -115,6 +118,8 @@ class Course:
         #: Of the one model, or of each member of an ensemble.
         self.members = [flat] if flat.ndim == 1 else list(flat)
         self.n_epochs = 0
+        #: What tells whether training has led anywhere, from the first batch on.
+        self.probe: Probe | None = None
         self._best = [_Best(member, patience, tolerance) for member in self.members]
 
     @property
@@ -126,6 +131,11 @@ class Course:
         """Take note of a look."""
         for member, score in zip(self._best, scores, strict=True):
             member.update(score)
+
+    def check(self) -> None:
+        """Raise `Divergence` if training has led away, before it ends here."""
+        if self.probe is not None:
+            self.probe.check(self.n_epochs)
 
     def restore(self) -> None:
         """Put the best weights that were seen in place."""
@@ -158,7 +168,7 @@ class Course:
             found.reference = float(state["references"][i])
             found.n_looks = int(state["n_looks"][i])
             if np.isfinite(found.score):
-                found.weights = torch.tensor(state["best"][i]).to(self._flat)
+                found.weights = self._flat.new_tensor(state["best"][i])
 
 
 class Probe:
@@ -171,6 +181,7 @@ class Probe:
     def __init__(
         self,
         model: Model,
+        members: Sequence[Weights],
         objective: Objective,
         beta: float,
         batch: Batch,
@@ -184,9 +195,11 @@ class Probe:
             None if part is None else part.clone() for part in (*rows, noise)
         ]
         self._model, self._objective, self._beta = model, objective, beta
-        self._together = together
+        self._members, self._together = members, together
+        losses = [abs(loss) for loss in self._losses()]
+        self._most = _WORST_RATIO * max(1.0, *losses)
 
-    def _losses(self, members: Sequence[Weights]) -> list[float]:
+    def _losses(self) -> list[float]:
         with torch.no_grad():
             losses = [
                 float(
@@ -194,18 +207,13 @@ class Probe:
                         self._model.terms(weights, *self._batch), self._beta
                     )
                 )
-                for weights in members
+                for weights in self._members
             ]
         return averaged(losses, self._together)
 
-    def begin(self, members: Sequence[Weights]) -> None:
-        """Take the loss at the start."""
-        losses = [abs(loss) for loss in self._losses(members)]
-        self._most = _WORST_RATIO * max(1.0, *losses)
-
-    def check(self, members: Sequence[Weights], epoch: int) -> None:
+    def check(self, epoch: int) -> None:
         """Raise if the loss of a member is now out of all proportion."""
-        for loss in self._losses(members):
+        for loss in self._losses():
             if not loss <= self._most:
                 raise Divergence(f"loss {loss:.3g} after epoch {epoch}")
 
@@ -214,7 +222,8 @@ def averaged(numbers: Sequence[float], together: Together | None) -> list[float]
     """Numbers averaged over the processes, where there are several."""
     if together is None:
         return list(numbers)
-    return together.average(torch.tensor(numbers, dtype=torch.float64)).tolist()
+    own = torch.tensor(numbers, dtype=torch.float64, device="cpu")
+    return together.average(own).tolist()
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from skvae.core.arrays import as_array, as_tensor, namespace
+from skvae.core.interrupts import UsualModes, call_within
 from skvae.networks import ACTIVATIONS, Perceptron
 from skvae.networks.base import INPUT_BOUND
 
@@ -84,6 +85,7 @@ class Pass:
         gradient: Tensor | None = None,
     ) -> None:
         self.network = network
+        self.n_rows = n_rows
         self._weights = _matrices(network, weights)
         self._gradient: Any = None if gradient is None else _matrices(network, gradient)
         name = _NAME_OF[network.activation]
@@ -208,8 +210,7 @@ class Forward:
     def __init__(self, network: Perceptron, weights: Tensor) -> None:
         self.network = network
         self._weights = weights
-        self._pass: Pass  # made when first called
-        self._n_rows: int | None = None
+        self._pass: Pass | None = None
 
     def __call__(
         self, weights: Mapping[str, Tensor], x: Tensor
@@ -217,11 +218,10 @@ class Forward:
         """As the perceptron itself."""
         if torch.is_grad_enabled():
             return self.network(weights, x)
-        if self._n_rows != len(x):
-            # Buffers made in this mode could not be written to outside of it.
-            with torch.inference_mode(False):
-                self._pass = Pass(self.network, self._weights, len(x))
-            self._n_rows = len(x)
+        if self._pass is None or self._pass.n_rows != len(x):
+            # Buffers made in inference mode could not be written to outside of it.
+            start = self.network, self._weights, len(x)
+            self._pass = call_within((UsualModes(),), Pass, *start)
         with np.errstate(all="ignore"):  # as torch does
             locations, others = self._pass.forward(as_array(x))
         return as_tensor(locations).clone(), as_tensor(others).clone()

@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from skvae.core.interrupts import in_usual_modes
 from skvae.likelihoods.levels import WIDE
 from skvae.settings import Shapes
 
@@ -130,8 +131,8 @@ def _positions(codes: Tensor, n_levels: Iterable[int]) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=32)
+@in_usual_modes
 def _starts(n_levels: tuple[int, ...], device: torch.device) -> Tensor:
     """Of each column, the first position among all levels; made once for a device."""
-    with torch.inference_mode(False):
-        sizes = torch.tensor(n_levels, dtype=torch.int64, device=device)
-        return sizes.cumsum(0) - sizes
+    sizes = torch.tensor(n_levels, dtype=torch.int64, device=device)
+    return sizes.cumsum(0) - sizes

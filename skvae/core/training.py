@@ -261,7 +261,6 @@ def train(
     look_every = _steps_between_looks(plan, held_out)
     pace = Pace(model, moving, plan.n_encoder_steps)
     step = course.n_epochs * plan.steps_per_epoch
-    probe = None
     try:
         if course.is_exhausted:  # when it was written down
             return
@@ -270,9 +269,9 @@ def train(
             n_seen = 0
             for batch in _batches(model, chunks, plan, generator):
                 n_rows = batch[0].shape[-2]
-                if probe is None:
-                    probe = Probe(model, objective, plan.beta, batch, together)
-                    probe.begin(members)
+                if course.probe is None:
+                    start = model, members, objective, plan.beta
+                    course.probe = Probe(*start, batch, together)
                 before = None if pace.is_over else moving.clone()
                 means: Sequence[Any]
                 with np.errstate(all="ignore"):  # what is not finite shows in the loss
@@ -298,15 +297,15 @@ def train(
                     course.update(scores)
                     if course.is_exhausted:
                         course.n_epochs = epoch
-                        probe.check(members, epoch)
+                        course.check()
                     yield record._replace(epoch_ended=course.is_exhausted)
                     if course.is_exhausted:
                         return
             course.n_epochs = epoch
             record = Record(epoch, step, True, *_means(totals, n_seen), None)
             _check(record)
-            if epoch == plan.max_epochs and probe is not None:
-                probe.check(members, epoch)
+            if epoch == plan.max_epochs:
+                course.check()
             yield record
     finally:
         course.restore()
@@ -356,7 +355,12 @@ def _corrupted(rows: Rows, input_noise: float, generator: torch.Generator) -> Ro
     P. Vincent et al., "Stacked Denoising Autoencoders", JMLR 11 (2010), section 3.1.
     """
     inputs, targets, observed = rows
-    noise = torch.randn(targets.shape, generator=generator, device=targets.device)
+    noise = torch.randn(
+        targets.shape,
+        generator=generator,
+        dtype=targets.dtype,
+        device=targets.device,
+    )
     if observed is not None:
         noise *= observed
     # Numbers come first; what stands beside them are the marks of holes.

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from skvae.core.arrays import (
+    LARGEST_SOFTPLUS,
     Array,
     ValueAndGradient,
     column_sums,
@@ -43,7 +44,8 @@ class Gaussian(Likelihood):
           on the code.
     floor : float, default=0.05
         Lower bound of a learned scale, in units of the standardised columns. Without
-        it the density of repeated or constant values is unbounded.
+        it the density of repeated or constant values is unbounded. The upper bound is
+        1e30 more than that.
 
     Raises
     ------
@@ -197,8 +199,7 @@ class Gaussian(Likelihood):
         }
 
     def _above_floor(self, raw_scale: Tensor) -> Tensor:
-        # softplus grows linearly, so no finite output of the decoder overflows.
-        return self.floor + functional.softplus(raw_scale)
+        return self.floor + functional.softplus(raw_scale).clamp(max=LARGEST_SOFTPLUS)
 
 
 class GaussianColumns(NamedTuple):
@@ -453,14 +454,19 @@ class LogNormalColumns(NamedTuple):
     @property
     def mean(self) -> Tensor:
         location, scale = self.logarithm
-        return (location + 0.5 * scale.square()).clamp(max=LARGEST_LOGARITHM).exp()
+        return _positive(location + 0.5 * scale.square())
 
     def log_prob(self, targets: Tensor) -> Tensor:
         logarithm = targets.log()
         return self.logarithm.log_prob(logarithm) - logarithm
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        return self.logarithm.sample(generator).clamp(max=LARGEST_LOGARITHM).exp()
+        return _positive(self.logarithm.sample(generator))
+
+
+def _positive(logarithm: Tensor) -> Tensor:
+    """exp, neither infinite nor 0 where a number is far out."""
+    return logarithm.clamp(-LARGEST_LOGARITHM, LARGEST_LOGARITHM).exp()
 
 
 def _of_row(constant: Array, observed: Array | None, targets: Array) -> Array:

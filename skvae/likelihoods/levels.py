@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from skvae.core.arrays import Array, ValueAndGradient, on_tensors, row_sums
+from skvae.core.interrupts import in_usual_modes
 from skvae.likelihoods.base import Columns, Likelihood, LinearStart
 from skvae.settings import Shapes
 
@@ -200,13 +201,12 @@ class LevelColumns:
 
 
 @lru_cache(maxsize=32)
+@in_usual_modes
 def _places(n_levels: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Made once: sending them to a device would make it wait at every step."""
-    # What is made in this mode could not be used outside of it.
-    with torch.inference_mode(False):
-        sizes = torch.tensor(n_levels, device=device)
-        owner = torch.arange(len(n_levels), device=device).repeat_interleave(sizes)
-        return sizes.cumsum(0) - sizes, owner
+    sizes = torch.tensor(n_levels, device=device)
+    owner = torch.arange(len(n_levels), device=device).repeat_interleave(sizes)
+    return sizes.cumsum(0) - sizes, owner
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class Binned(_Levels):
         # is N(s; m, r) = N(s; 0, 1) exp(s m / r - s^2 (1 / r - 1) / 2 + constant).
         noise = residual_variance.clamp(self.least_variance, 1.0)
         scores = torch.cat([_normal_scores(p) for p in mean.split(self.n_levels)])
-        sizes = torch.tensor(self.n_levels)
+        sizes = torch.tensor(self.n_levels, device=noise.device)
         per_level = noise.repeat_interleave(sizes)
         slope = loadings.repeat_interleave(sizes, 1) * scores / per_level
         offset = mean.log() - scores.square() * (1 / per_level - 1) / 2

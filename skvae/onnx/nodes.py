@@ -14,6 +14,7 @@ from skvae import frames, likelihoods, posteriors, priors
 from skvae.autoencoder import SquaredError
 from skvae.codecs import FURTHEST
 from skvae.core import evaluation
+from skvae.core.arrays import LARGEST_SOFTPLUS
 from skvae.core.passes import Forward
 from skvae.fitted import FittedModel
 from skvae.likelihoods.special import HALF_LOG_2PI
@@ -50,13 +51,20 @@ def _elu(graph: Graph, x: str) -> str:
     return graph("Add", graph("Max", x, 0.0), below)
 
 
+def _silu(graph: Graph, x: str) -> str:
+    if graph.dtype == np.float32:
+        return graph("Mul", x, graph("Sigmoid", x))
+    # Those nodes onnxruntime fuses, before 1.31 also in float64, where it then fails.
+    return graph("Div", x, graph("Add", graph("Exp", graph("Neg", x)), 1.0))
+
+
 _NODES = {
     "elu": _elu,
     "gelu": _gelu,
     "identity": lambda graph, x: x,
     "logistic": lambda graph, x: graph("Sigmoid", x),
     "relu": lambda graph, x: graph("Relu", x),
-    "silu": lambda graph, x: graph("Mul", x, graph("Sigmoid", x)),
+    "silu": _silu,
     "softplus": lambda graph, x: graph.softplus(x),
     "tanh": lambda graph, x: graph("Tanh", x),
 }
@@ -334,7 +342,8 @@ class MemberNodes:
             scale = constant = self._scale(likelihood)
             log_scale = np.log(constant)
         else:
-            scale = graph("Add", graph.softplus(others), float(likelihood.floor))
+            learned = graph("Min", graph.softplus(others), LARGEST_SOFTPLUS)
+            scale = graph("Add", learned, float(likelihood.floor))
             log_scale = graph("Log", scale)
         standardized = graph("Div", difference, scale)
         terms = _LOG_DENSITIES[type(likelihood)](graph, standardized, likelihood)

@@ -227,7 +227,8 @@ class BetaCodes(Codes):
 
     def kl_divergence(self, prior: priors.Prior) -> Tensor | None:
         if prior.is_standard_of(Beta):
-            prior = priors.Distribution(torch.distributions.Beta(1.0, 1.0))
+            one = self.first.new_ones(())
+            prior = priors.Distribution(torch.distributions.Beta(one, one))
         return priors.closed_kl(self.as_torch(), prior)
 
     def as_torch(self) -> torch.distributions.Beta:

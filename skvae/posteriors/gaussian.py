@@ -9,7 +9,13 @@ from torch import Tensor
 
 from skvae import priors
 from skvae.core.arrays import Array, tanh
-from skvae.posteriors.base import LARGEST_LOGARITHM, Codes, Positive, Posterior
+from skvae.posteriors.base import (
+    LARGEST_LOGARITHM,
+    Codes,
+    Positive,
+    Posterior,
+    unbounded,
+)
 
 __all__ = ["FullGaussian", "Gaussian", "LogNormal", "linear_gaussian_start"]
 
@@ -18,6 +24,10 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 #: Bound of the log-scales: exp(+-8) covers every posterior that data can call for,
 #: and keeps exp and its gradient finite whatever the encoder's input.
 LOG_SCALE_BOUND = 8.0
+
+#: Bound of the entries below the diagonal of a covariance's factor, in units of the
+#: scale: at it two components have a correlation of 0.99995.
+_SHEAR_BOUND = 100.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Gaussian(Posterior):
         others : Tensor of shape (..., n_components)
             Encoder outputs.
         """
-        return LOG_SCALE_BOUND * torch.atanh(scale.log() / LOG_SCALE_BOUND)
+        return unbounded(scale.log(), -LOG_SCALE_BOUND, LOG_SCALE_BOUND)
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.randn(
@@ -145,8 +155,11 @@ class FullGaussian(Gaussian):
     def linear_start(
         self, loadings: Tensor, noise_variance: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        precision, matrix = _linear_gaussian(loadings, noise_variance)
-        factor = torch.linalg.cholesky(torch.linalg.inv(precision))
+        # Turned round, an upper root of the precision is a lower one of the covariance.
+        root, matrix = _linear_gaussian(loadings.flip(0), noise_variance)
+        matrix = matrix.flip(1)
+        factor = torch.linalg.inv(root).flip(0, 1)
+        factor = factor * factor.diagonal().sign()
         scale = factor.diagonal()
         rows, columns = _below_diagonal(len(loadings))
         below = factor[rows, columns] / scale[rows]
@@ -159,7 +172,8 @@ class FullGaussian(Gaussian):
         # Rows of a unit triangle times the scales: the determinant is their product.
         factor = torch.diag_embed(torch.ones_like(mean))
         rows, columns = _below_diagonal(n_components)
-        factor[..., rows, columns] = others[..., n_components:]
+        below = others[..., n_components:].clamp(-_SHEAR_BOUND, _SHEAR_BOUND)
+        factor[..., rows, columns] = below
         return FullGaussianCodes(mean, log_scale, factor * log_scale.exp()[..., None])
 
 
@@ -236,7 +250,8 @@ class LogNormalCodes(Codes):
     @property
     def mean(self) -> Tensor:
         half_variance = 0.5 * (2 * self.logarithm.log_scale).exp()
-        return (self.logarithm.mean + half_variance).clamp(max=LARGEST_LOGARITHM).exp()
+        logarithm = self.logarithm.mean + half_variance
+        return logarithm.clamp(-LARGEST_LOGARITHM, LARGEST_LOGARITHM).exp()
 
     def rsample(self, noise: Tensor) -> Tensor:
         bounds = -LARGEST_LOGARITHM, LARGEST_LOGARITHM
@@ -259,17 +274,22 @@ def linear_gaussian_start(
 
     The means are exact, the scales where the loadings are orthogonal.
     """
-    precision, matrix = _linear_gaussian(loadings, noise_variance)
+    root, matrix = _linear_gaussian(loadings, noise_variance)
     locations = matrix.new_zeros(len(loadings))
-    return matrix, locations, precision.diagonal().rsqrt()
+    return matrix, locations, root.square().sum(0).rsqrt()
 
 
 def _linear_gaussian(loadings: Tensor, noise_variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Precision of z given x, and the matrix from x to the mean of z."""
-    weighted = loadings / noise_variance
-    precision = torch.eye(len(loadings), dtype=loadings.dtype, device=loadings.device)
-    precision += weighted @ loadings.T
-    return precision, torch.linalg.solve(precision, weighted).T
+    """Upper root of the precision of z given x, and the matrix from x to its mean.
+
+    By least squares, without squares: columns of any range have an answer.
+    """
+    deviation = noise_variance.sqrt()
+    weighted = (loadings / deviation).T
+    identity = torch.eye(len(loadings), dtype=loadings.dtype, device=loadings.device)
+    rotation, root = torch.linalg.qr(torch.cat([weighted, identity]))
+    scaled = rotation[: len(weighted)].T / deviation
+    return root, torch.linalg.solve_triangular(root, scaled, upper=True).T
 
 
 def _below_diagonal(n: int) -> tuple[Tensor, ...]:

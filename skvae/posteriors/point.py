@@ -43,7 +43,9 @@ class Point(Posterior):
         return matrix, matrix.new_zeros(len(loadings)), matrix.new_empty(0)
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        return torch.zeros((1, *shape[1:]), device=generator.device)
+        return torch.zeros(
+            (1, *shape[1:]), dtype=torch.float32, device=generator.device
+        )
 
     def __call__(self, locations: Tensor, others: Tensor) -> Codes:
         return PointCodes(locations)

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import copy
+import os
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from skvae.core.interrupts import call_within
 from skvae.priors.base import Prior
 
 if TYPE_CHECKING:
     from skvae.posteriors.base import Posterior
 
 __all__ = ["Distribution", "closed_kl"]
+
+#: Of torch's global generator, which one draw at a time may seed and put back. Held
+#: while the process forks: a fork in the middle of a draw could do neither.
+_SEEDING = threading.RLock()
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(
+        before=_SEEDING.acquire,
+        after_in_parent=_SEEDING.release,
+        after_in_child=_SEEDING.release,
+    )
 
 
 @dataclass(frozen=True)
@@ -82,9 +95,8 @@ class Distribution(Prior):
         is_whole_row = distribution.batch_shape or distribution.event_shape
         shape = (n_samples,) if is_whole_row else (n_samples, n_components)
         seed = torch.randint(2**62, (), generator=generator, device=generator.device)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.default_generator.manual_seed(int(seed))
-            drawn = distribution.sample(shape)
+        with _SEEDING, torch.no_grad():
+            drawn = call_within((_Seeded(int(seed)),), distribution.sample, shape)
         return drawn.double().to(generator.device)
 
     def check(self, posterior: Posterior, n_components: int) -> None:
@@ -117,6 +129,20 @@ class Distribution(Prior):
                 f"posterior={posterior!r}, which are {posterior.support}. Choose a "
                 'distribution on that support, or prior="auto".'
             )
+
+
+class _Seeded:
+    """Torch's global generator, seeded and put back."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._before = torch.default_generator.get_state()
+
+    def __enter__(self) -> None:
+        torch.default_generator.manual_seed(self._seed)
+
+    def __exit__(self, *error: object) -> None:
+        torch.default_generator.set_state(self._before)
 
 
 def _codes_far_and_near(posterior: Posterior, n_components: int) -> Tensor:

@@ -197,7 +197,11 @@ class Aggregate(Prior):
 def _some_rows(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """As many rows as asked for, at random; again and again where there are too few."""
     n_rounds = math.ceil(n / len(rows))
-    order = [torch.randperm(len(rows), generator=generator) for _ in range(n_rounds)]
+    device = generator.device
+    order = [
+        torch.randperm(len(rows), generator=generator, device=device)
+        for _ in range(n_rounds)
+    ]
     return rows[torch.cat(order)[:n]]
 
 

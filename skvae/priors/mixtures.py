@@ -210,8 +210,10 @@ class MixtureOfCodes(Prior):
         z : Tensor of shape (n_samples, n_components)
             Codes, of dtype float64, on the generator's device.
         """
-        equal = torch.zeros(self._n_members, dtype=torch.float64)
-        member = _members(equal.to(generator.device), n_samples, generator)
+        equal = torch.zeros(
+            self._n_members, dtype=torch.float64, device=generator.device
+        )
+        member = _members(equal, n_samples, generator)
         rows = self._codes.mapped(lambda part: part[member])
         return self._posterior.sample(rows, generator)
 

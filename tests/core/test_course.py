@@ -238,7 +238,6 @@ def at_once(task, n_processes=2):
         waited in vain.
     """
     barrier = threading.Barrier(n_processes, timeout=TIMEOUT)
-    task = limited("mlp")(task)  # a thread has its own number of torch's threads
     sent = [None] * n_processes
 
     def average(rank, tensor):
@@ -248,9 +247,13 @@ def at_once(task, n_processes=2):
         barrier.wait()  # until all have read
         return mean
 
+    def run(together):
+        with limited("mlp"):  # a thread has its own number of torch's threads
+            return task(together)
+
     with ThreadPoolExecutor(n_processes) as pool:
         futures = [
-            pool.submit(task, Together(partial(average, rank), rank, n_processes, SEED))
+            pool.submit(run, Together(partial(average, rank), rank, n_processes, SEED))
             for rank in range(n_processes)
         ]
     raised = [future.exception() for future in futures]
@@ -362,11 +365,9 @@ def probed(losses, together):
     own = iter(np.array(losses)[:, together.rank].ravel())
     rows, noise = normal(4, N_FEATURES), normal(1, 4, N_COMPONENTS)
     batch = rows, rows, None, noise
-    probe = Probe(model, lambda terms, beta: next(own), 1.0, batch, together)
-    n_members = len(losses[0][0])
-    members = n_members * [model.views(first_weights(model, None))]
-    probe.begin(members)
-    probe.check(members, 5)
+    members = len(losses[0][0]) * [model.views(first_weights(model, None))]
+    start = model, members, lambda terms, beta: next(own), 1.0
+    Probe(*start, batch, together).check(5)
 
 
 @pytest.mark.parametrize(

@@ -9,20 +9,21 @@ import torch
 from skvae import likelihoods, networks, posteriors, priors
 from skvae.core import evaluation
 from skvae.core.model import Model
+from skvae.core.ppca import FactorModel
 from skvae.core.reader import Reader
 from skvae.objectives import ELBO
 
 N_ROWS, N_FEATURES, N_COMPONENTS = 8, 4, 2
 
 
-def small_model(likelihood=None, prior=None):
+def small_model(likelihood=None, prior=None, posterior=None):
     return Model(
         Reader(N_FEATURES),
         N_FEATURES,
         N_COMPONENTS,
         network=networks.MLP((5,)),
         likelihood=likelihood or likelihoods.Gaussian("conditional"),
-        posterior=posteriors.Gaussian(),
+        posterior=posterior or posteriors.Gaussian(),
         prior=prior or priors.Gaussian(),
     )
 
@@ -99,6 +100,25 @@ def test_gradient_of_the_divergence_reaches_the_encoder():
     by_part = model.views(flat.grad)
     assert all(tensor.abs().sum() > 0 for tensor in by_part["encoder"].values())
     assert not any(tensor.any() for tensor in by_part["decoder"].values())
+
+
+@pytest.mark.parametrize("family", ["gaussian", "gamma"])
+def test_the_sign_of_an_axis_is_of_no_account_to_a_skewed_family(family):
+    """An eigenvector has none; the long tail of a component goes with large numbers."""
+    model = small_model(posterior=posteriors.FAMILIES[family]())
+    loadings = np.random.default_rng(0).normal(size=(N_COMPONENTS, N_FEATURES))
+    starts = []
+    for sign in (1, -1):
+        flat = torch.zeros(model.n_weights, dtype=torch.float64)
+        factors = FactorModel(np.zeros(4), sign * loadings, np.ones(4))
+        generator = torch.Generator().manual_seed(0)
+        moments = torch.zeros(4).double(), torch.ones(4).double()
+        model.start_linear(flat, generator, factors, *moments)
+        starts.append(flat)
+    assert torch.equal(*starts) == (family == "gamma")
+    if family == "gamma":
+        slopes = model.views(starts[0])["decoder"]["linear_path"]
+        assert (slopes.sum(1) > 0).all()
 
 
 def test_score_is_the_log_mean_exp_of_the_weights_in_any_chunks():

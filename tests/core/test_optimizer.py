@@ -136,11 +136,14 @@ def test_an_outlying_gradient_is_shortened_to_twice_the_usual(rule):
     ordinary = torch.ones(6, N_WEIGHTS)
     outlying, twice = ordinary.clone(), ordinary.clone()
     outlying[-1], twice[-1] = 1000, 2
+    rules = [rule((N_WEIGHTS,), CPU) for _ in range(2)]
     moved, expected = (
-        follow(rule((N_WEIGHTS,), CPU), torch.zeros(N_WEIGHTS), each)
-        for each in (outlying, twice)
+        follow(each, torch.zeros(N_WEIGHTS), some)
+        for each, some in zip(rules, (outlying, twice), strict=True)
     )
     torch.testing.assert_close(moved, expected)
+    # Nor does it change what is usual any more than that.
+    torch.testing.assert_close(*(each.length for each in rules))
 
 
 @every_rule

@@ -45,3 +45,20 @@ def test_known_noise_shrinks_the_loadings():
     eigenvalues = PCA().fit(X).explained_variance_[:3] * (len(X) - 1) / len(X)
     strengths = np.square(factors.loadings).sum(axis=1)
     np.testing.assert_allclose(strengths, eigenvalues - 0.5)
+
+
+def test_noise_has_a_floor_where_the_loadings_explain_all():
+    X = data()[:, :2] @ np.random.default_rng(0).standard_normal((2, 5))
+    strengths = np.sort(np.linalg.eigvalsh(np.cov(X.T, bias=True)))[:-3:-1]
+    loadings = probabilistic_pca(X.copy(), 2, least_variance=0.01).loadings
+    np.testing.assert_allclose(np.square(loadings).sum(axis=1), strengths - 0.01)
+
+
+def test_weights_decide_on_the_axes_and_leave_the_units_alone():
+    X, weights = 3 + data(), np.linspace(0.5, 2, 13)
+    factors = probabilistic_pca(X.copy(), 3, weights=weights)
+    weighted = probabilistic_pca(X * weights, 3)
+    np.testing.assert_allclose(factors.mean, X.mean(axis=0))
+    np.testing.assert_allclose(factors.loadings * weights, weighted.loadings)
+    explained = np.square(factors.loadings).sum(axis=0)
+    np.testing.assert_allclose(explained + factors.residual_variance, X.var(axis=0))

@@ -6,6 +6,7 @@ import torch
 
 from skvae import likelihoods, networks, posteriors, priors
 from skvae.core.model import Model
+from skvae.core.optimizer import Rule
 from skvae.core.reader import Reader
 from skvae.core.rows import ShuffledRows
 from skvae.core.training import (
@@ -45,9 +46,8 @@ def setting(n_rows=400, n_held_out=100, encode=as_float32, **plan):
     mean, variance = torch.from_numpy(X.mean(axis=0)), torch.from_numpy(X.var(axis=0))
     model.start_random(flat, generator, mean, variance)
     rows = np.arange(n_held_out, n_rows)
-    plan = Plan(
-        n_rows=len(rows), batch_size=32, learning_rate=0.01, **{"max_epochs": 30} | plan
-    )
+    plan = {"max_epochs": 30, "learning_rate": 0.01} | plan
+    plan = Plan(n_rows=len(rows), batch_size=32, **plan)
     chunks = ShuffledRows(X, rows, encode, rng, plan.rows_per_step, CPU)
     held_out = None
     if n_held_out:
@@ -82,17 +82,67 @@ def test_loss_falls_and_looks_are_recorded():
 
 
 def test_best_weights_are_restored():
-    parts = setting(max_epochs=60)
+    # So few rows that they are soon known by heart.
+    parts = setting(n_rows=130, max_epochs=300, learning_rate=0.05, n_draws=4)
     model, flat, held_out = parts[0], parts[1], parts[-1]
-    scores = [r.validation_score for r in train(*parts)]
-    best = max(score for score in scores if score is not None)
-    assert held_out.score(model.views(flat)) == best
+    records = [r for r in train(*parts) if r.validation_score is not None]
+    scores = [record.validation_score for record in records]
+    assert scores[-1] < max(scores)
+    assert held_out.score(model.views(flat)) == max(scores)
 
 
 def test_looks_never_change_what_is_scored():
     parts = setting()
     held_out, views = parts[-1], parts[0].views(parts[1])
     assert held_out.score(views) == held_out.score(views)
+
+
+def test_held_out_rows_are_scored_by_their_bound():
+    model, flat, *_, held_out = setting()
+    weights = model.views(flat)
+    # A decoder that reads no codes has a likelihood without the noise of draws.
+    for name in ("weight_0", "linear_path"):
+        weights["decoder"][name].zero_()
+    ((X, *_),) = held_out._batches
+    columns = model.decode(weights, torch.zeros(len(X), 2))
+    kl = model.encode(weights, X).kl_divergence(priors.Gaussian()).sum(1)
+    expected = columns.log_prob(X).sum(1) - kl
+    assert kl.mean() > 0.1
+    assert held_out.score(weights) == pytest.approx(float(expected.mean()), rel=1e-5)
+
+
+class Counting(Rule):
+    """In the place of an update rule: all weights become the number of the step."""
+
+    def __init__(self, shape):
+        super().__init__(0, shape, CPU)
+        self.rates = []
+
+    def _move(self, weights, gradient, learning_rate):
+        weights.fill_(self.n_steps / 1000)
+        self.rates.append(learning_rate)
+
+
+def test_the_model_is_an_average_of_the_weights_and_the_rate_rises():
+    model, flat, *parts = setting(n_held_out=0, max_epochs=20)
+    rule = Counting(flat.shape)
+    *_, last = train(model, flat, *parts, rule=rule)
+    assert last.step == 260
+    # Where a step keeps s / (s + 10) of the average, that follows 1, 2, ... 260 at ten
+    # elevenths of their pace.
+    average = (1 + 259 * 10 / 11) / 1000
+    torch.testing.assert_close(flat, torch.full_like(flat, average))
+    expected = 0.01 * np.minimum(np.arange(1, 261) / 50, 1)
+    np.testing.assert_allclose(rule.rates, expected)
+
+
+def test_a_pass_of_partial_fit_has_neither_average_nor_rise():
+    model, flat, chunks, plan, *parts = setting(n_held_out=0, kl_warmup=0.5)
+    rule = Counting(flat.shape)
+    (record,) = train(model, flat, chunks, plan.one_pass(), *parts, rule=rule)
+    assert record.step == 13
+    torch.testing.assert_close(flat, torch.full_like(flat, 13 / 1000))
+    assert rule.rates == [0.01] * 13
 
 
 def test_patience_counts_looks():
@@ -141,7 +191,12 @@ def test_a_loss_that_is_no_number_stops_the_training():
         list(train(*parts))
 
 
-def test_every_row_once_an_epoch_from_arrays_and_from_files(tmp_path):
+@pytest.mark.parametrize("kept_cells", [2_000_000, 0])
+def test_every_row_once_an_epoch_from_arrays_and_from_files(
+    tmp_path, monkeypatch, kept_cells
+):
+    # Of tables that are encoded once and kept, and of those that are read every time.
+    monkeypatch.setattr("skvae.core.rows._KEPT_CELLS", kept_cells)
     X = np.arange(80_000, dtype=float).reshape(40_000, 2)
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")

@@ -1,6 +1,7 @@
 """The divergence of every posterior from its priors, against draws and torch's."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -142,6 +143,16 @@ def test_divergence_rises_on_both_sides_of_the_standard_member(name):
         assert kl.argmin() == len(steps) // 2
         assert (kl.diff()[:4] < 0).all()
         assert (kl.diff()[4:] > 0).all()
+
+
+def test_divergence_of_a_correlated_component_is_that_of_its_own_variance():
+    # The first is standard normal by itself; what the second owes to it is its own.
+    like = torch.zeros(1, dtype=torch.float64)
+    standard = family("full_gaussian").standard(2, like)
+    factor = torch.tensor([[[1.0, 0.0], [0.5, 1.0]]], dtype=torch.float64)
+    kl = replace(standard, factor=factor).kl_divergence(priors.Gaussian())
+    expected = torch.tensor([[0.0, 0.5 * 0.5**2]], dtype=torch.float64)
+    torch.testing.assert_close(kl, expected)
 
 
 def covariance_of(width, seed):

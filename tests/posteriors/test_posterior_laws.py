@@ -237,6 +237,21 @@ def test_draws_in_single_precision_lie_in_the_support(name):
     assert family(name).contains(array(z).reshape(-1, N_COMPONENTS)).all()
 
 
+def test_codes_below_the_least_are_impossible():
+    q = codes_of("pareto")
+    least = q.log_least.exp()
+    assert torch.isfinite(q.log_prob(least[None])).all()
+    assert (q.log_prob(0.999 * least[None]) == -np.inf).all()
+
+
+def test_shares_sum_to_one_however_small_some_are():
+    locations = torch.tensor([[6.0, -6.0, -6.0]], dtype=torch.float64)
+    q = posteriors.Dirichlet()(locations, locations[:, :0])
+    z = q.rsample(family("dirichlet").carry(shared_uniforms(64, 3)).unsqueeze(1))
+    assert z.min() < 2e-6
+    np.testing.assert_allclose(array(z.sum(-1)), 1, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("name", "outside"),
     [
@@ -269,3 +284,11 @@ def test_correlated_codes_start_at_the_posterior_of_the_linear_model():
     torch.testing.assert_close(codes.mean, x @ weighted.T @ covariance)
     found = codes.factor @ codes.factor.mT
     torch.testing.assert_close(found, covariance.expand(4, -1, -1))
+
+
+def test_correlated_codes_start_where_columns_differ_by_twenty_orders():
+    loadings = torch.tensor([[1e20, 1e20, 1.0], [1e20, 1e20, 2.0]]).double()
+    matrix, _, others = posteriors.FullGaussian().linear_start(
+        loadings, torch.full((3,), 0.01).double()
+    )
+    assert torch.isfinite(matrix).all() and torch.isfinite(others).all()
