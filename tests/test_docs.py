@@ -24,6 +24,7 @@ INSIDE = {
     "skvae.priors": {"MixtureOfCodes", "MixtureOfNormals", "OfMembers", "closed_kl"},
     "skvae.callbacks": set(),
     "skvae.onnx": set(),
+    "skvae.persistence": set(),
 }
 HAS_RAY = find_spec("ray") is not None
 if HAS_RAY:

@@ -37,6 +37,7 @@ PLACES = (
     "skvae.optimizers",
     "skvae.callbacks",
     "skvae.onnx",
+    "skvae.persistence",
     "skvae.coding",
     "skvae.inspection",
     "skvae.inference",
