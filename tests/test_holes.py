@@ -269,6 +269,15 @@ def test_the_kind_of_hole_does_not_matter(mixed):
         np.testing.assert_array_equal(mixed.score_features(other), expected)
 
 
+def test_a_hole_is_read_as_the_mean_of_its_column_or_as_no_level(mixed):
+    row = pd.DataFrame({name: [None] for name in TABLE}, dtype=object)
+    inputs = mixed._table().encode(mixed._check_rows(row))[0]
+    model = mixed._fitted_model(np.float32)
+    read = model.model.reader(model.weights["reader"], torch.from_numpy(inputs))
+    # Beside it stands that it is one, for each column that had holes in fit.
+    assert read[0].tolist() == [0.0] * (read.shape[1] - 7) + [1.0] * 7
+
+
 def test_parts_sum_to_the_score_and_holes_say_nothing(mixed):
     parts = mixed.score_features(TABLE)
     np.testing.assert_allclose(

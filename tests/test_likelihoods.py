@@ -136,6 +136,27 @@ def test_start_reproduces_the_means(likelihood):
         torch.testing.assert_close(scale.square(), torch.full_like(mean, expected))
 
 
+@pytest.mark.parametrize(("p", "share"), [(0.5, 1), (0.9, 1), (0.01, 0.198)])
+def test_start_of_yes_and_no_has_the_slope_of_the_inputs_if_it_is_not_steep(p, share):
+    mean, loadings = torch.tensor([p]).double(), torch.tensor([[0.1]]).double()
+    start = Bernoulli().start(mean, mean * (1 - mean), loadings, torch.ones(1).double())
+    # A rare 1 has the slope that it would have at p (1 - p) = 0.05.
+    slope = start.weight * mean * (1 - mean)
+    torch.testing.assert_close(slope, share * loadings)
+
+
+def test_start_of_counts_has_their_moments():
+    mean = torch.tensor([0.5, 3.0, 40.0]).double()
+    variance = mean + mean.square() / 2
+    loadings = torch.tensor([[0.6], [0.8]]).double().expand(2, 3)
+    start = Poisson().start(mean, variance, loadings, torch.ones(3).double())
+    # The logarithm of a rate is normal.
+    spread = start.weight.square().sum(0)
+    rate = (start.locations + spread / 2).exp()
+    torch.testing.assert_close(rate, mean)
+    torch.testing.assert_close(rate + rate.square() * spread.expm1(), variance)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [{"scale": 0.0}, {"scale": -1.0}, {"scale": "wide"}, {"scale": True}, {"floor": 0}],

@@ -8,6 +8,7 @@ from scipy import integrate, special, stats
 
 from skvae import VAETransformer
 from skvae.likelihoods import FAMILIES, Likelihood
+from skvae.likelihoods.special import log_gamma_remainder
 
 N_ROWS, N_LEVELS = 6, (3, 2, 5)
 N_FEATURES = len(N_LEVELS)
@@ -203,6 +204,13 @@ def test_precision_in_float32_is_enough_for_peaks(family_name, size):
         rtol=1e-4,
         atol=0.02,
     )
+
+
+def test_remainder_of_log_gamma_below_and_above_where_its_series_begins():
+    x = np.array([0.1, 1.0, 5.0, 9.9, 10.1, 20.0])
+    stirling = (x - 0.5) * np.log(x) - x + 0.5 * np.log(2 * np.pi)
+    found = log_gamma_remainder(torch.from_numpy(x))
+    np.testing.assert_allclose(found, special.gammaln(x) - stirling, atol=1e-13)
 
 
 # ---- starts --------------------------------------------------------------------------

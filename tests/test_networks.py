@@ -23,6 +23,7 @@ from skvae.networks import (
     Network,
     Residual,
 )
+from skvae.networks.base import start_glorot
 from skvae.objectives import ELBO
 
 IMAGE = (2, 3, 5)
@@ -129,6 +130,17 @@ def test_starts_are_repeatable_and_in_place(name, role):
         starts.append(torch.cat(network(weights, x), 1).clone())
     assert torch.equal(*starts)
     assert starts[0].std() > 0
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (30, 20, 3, 5)])
+def test_random_start_has_the_variance_of_glorot(shape):
+    weights = {"matrix": torch.empty(shape), "bias": torch.empty(shape[0])}
+    start_glorot(weights, torch.Generator().manual_seed(0))
+    # Two over the sum of what goes in and what comes out, at every position.
+    n_ways = sum(shape[:2]) * int(np.prod(shape[2:]))
+    variance = weights["matrix"].square().mean().item()
+    assert variance == pytest.approx(2 / n_ways, rel=0.02)
+    assert not weights["bias"].any()
 
 
 @pytest.mark.parametrize("name", STARTS_LINEAR)

@@ -58,22 +58,25 @@ def divergence(posterior):
         ("reconstruction_probability", norm, False),
     ],
 )
-def test_bounds_are_those_written_out(name, cell, with_code):
+@pytest.mark.parametrize("share_of_holes", [0.0, 0.1])
+def test_bounds_are_those_written_out(name, cell, with_code, share_of_holes):
     detector = one_member(name)
     (member,) = fitted_members(detector)
-    targets, posterior, columns = posterior_of(member, X, 4)
+    holes = np.random.default_rng(0).random(X.shape) < share_of_holes
+    asked = np.where(holes, np.nan, X)
+    targets, posterior, columns = posterior_of(member, asked, 4)
     mean, scale = columns.mean.numpy(), columns.scale.numpy()
     cells = cell.logpdf((targets - mean) / scale) - np.log(scale)
     # The units of X: standard deviations are those of the training rows.
     rows = split_of(detector, len(X))[0]
     cells = cells.mean(axis=0) - np.log(X[rows].std(axis=0))
-    expected = cells.sum(axis=1)
+    expected = np.where(holes, 0, cells).sum(axis=1)
     if with_code:
         expected -= divergence(posterior)
     if name == "robust":
-        histograms = fit_histograms(X, rows)
-        expected = 0.8 * expected + 0.2 * log_densities(X, histograms).sum(axis=1)
-    np.testing.assert_allclose(detector.score_samples(X), expected, rtol=1e-9)
+        columns = log_densities(asked, fit_histograms(X, rows)).sum(axis=1)
+        expected = 0.8 * expected + 0.2 * columns
+    np.testing.assert_allclose(detector.score_samples(asked), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.3])

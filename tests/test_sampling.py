@@ -109,6 +109,14 @@ def test_draws_of_polars_have_its_schema():
     assert sum(drawn.null_count().row(0)) == 0
 
 
+def test_draws_of_a_category_with_arguments_are_categories():
+    # An order in polars of old, a name since.
+    grades = pl.Series([*"abc"] * 50, dtype=pl.Categorical("lexical"))
+    drawn = small().fit(pl.DataFrame({"grade": grades})).sample(50, random_state=0)
+    assert drawn["grade"].dtype == pl.Categorical
+    assert set(drawn["grade"]) == {*"abc"}
+
+
 # ---- given some cells ----------------------------------------------------------------
 
 LOADINGS = np.array([[1.0, -2.0, 1.5, 0.5], [0.5, 1.0, -1.0, 2.0]])

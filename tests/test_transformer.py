@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.decomposition import PCA
 
@@ -9,6 +10,7 @@ from skvae import VAETransformer, parameters
 from skvae.base import draw_seed
 from skvae.likelihoods import Bernoulli, Gaussian
 from skvae.networks import MLP
+from skvae.posteriors import Gaussian as Normal
 
 
 def iris():
@@ -44,6 +46,22 @@ def test_start_is_pca():
         for code, component in zip(codes.T, scores.T, strict=True)
     ]
     assert min(correlations) > 0.98
+
+
+def test_start_is_centred_where_what_is_read_is_not():
+    # Labels are read as indicators, whose means are shares.
+    X = np.random.default_rng(0).choice(3, size=(200, 4), p=[0.7, 0.2, 0.1])
+    vae = VAETransformer(
+        2,
+        likelihood="categorical",
+        early_stopping=False,
+        max_iter=1,
+        learning_rate=1e-9,
+        random_state=0,
+    ).fit(X)
+    codes = vae.transform(X)
+    assert (codes.std(axis=0) > 0.1).all()
+    np.testing.assert_allclose(codes.mean(axis=0), 0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +144,24 @@ def test_no_single_held_out_cell_decides_when_to_stop():
         X[held_out[0], 0] = cell
         answers.append([*vae.fit(X).validation_scores_, vae.score(X[rows])])
     assert answers[0] == answers[1]
+
+
+def test_the_seed_decides_on_the_start_and_on_the_noise(monkeypatch):
+    drawn, noise = [], Normal.noise
+
+    def recorded(self, shape, generator):
+        drawn.append(noise(self, shape, generator))
+        return drawn[-1]
+
+    monkeypatch.setattr(Normal, "noise", recorded)
+    starts = []
+    for seed in (0, 1):
+        # Of one epoch, at a rate too small to move.
+        vae = VAETransformer(2, max_iter=1, learning_rate=1e-12, random_state=seed)
+        vae.set_params(early_stopping=False).fit(iris())
+        starts.append(vae._state["weights"])
+    assert not np.allclose(*starts, atol=0.1)
+    assert not torch.equal(*drawn)
 
 
 def test_a_seed_in_an_instance_advances():
