@@ -160,6 +160,8 @@ def fill(X: Table, holes: np.ndarray, values: np.ndarray, layout: Layout) -> Tab
     layout : dict
         From `describe`, of a table of the same columns.
     """
+    # Of a column without holes nothing is taken, whatever its dtype can hold.
+    values = np.where(holes.any(axis=0), values, 0.0)
     container = _container(X)
     if container == "array":
         filled = X.copy()

@@ -132,7 +132,7 @@ class Column:
         Raises
         ------
         ValueError
-            If the column holds prose.
+            If the column holds prose, or labels of several types.
         """
         if self._module == "pandas" and self._dtype == "category":
             dtype = self._values.dtype
@@ -141,7 +141,14 @@ class Column:
             return self._values.dtype.categories.to_list(), True
         # Whether a cell is a hole takes longer to ask than to count equal cells.
         counts = Counter(self._iterate())
-        levels = sorted(value for value in counts if not is_hole(value))
+        known = [value for value in counts if not is_hole(value)]
+        try:
+            levels = sorted(known)
+        except TypeError as error:
+            raise ValueError(
+                f"Column {self.label!r} holds labels of several types, which have no "
+                "order. Make them text, for example with astype(str)."
+            ) from error
         n_known = sum(counts[level] for level in levels)
         if levels and isinstance(levels[0], str) and 2 * len(levels) > n_known:
             words = np.mean([level.count(" ") + 1 for level in levels])

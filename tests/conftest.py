@@ -17,16 +17,6 @@ def pytest_addoption(parser):
     parser.addoption("--road", choices=("numpy", "torch", "autograd"), default="numpy")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
-def pytest_collection_modifyitems(config, items):
-    """With ``-n 2 --dist loadgroup``: one process a file, and one for Ray's cluster."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            one_cluster = item.get_closest_marker("ray") is not None
-            group = "ray" if one_cluster else item.location[0]
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def road(request):
     chosen = request.config.getoption("--road")

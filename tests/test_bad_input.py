@@ -142,6 +142,16 @@ REFUSED = {
         with_value(1j, dtype=object),
         "Column 2 holds complex numbers",
     ),
+    "labels_without_an_order": (
+        {},
+        FRAME.assign(c=pd.Series([True, "a", "b"] * 50, dtype=object)),
+        "Column 'c' holds numbers and text",
+    ),
+    "labels_of_several_types": (
+        {},
+        FRAME.assign(c=pd.Series([b"a", "a", "b"] * 50, dtype=object)),
+        "Column 'c' holds",
+    ),
     "beyond_float64": (
         {},
         with_value(10**400, dtype=object),

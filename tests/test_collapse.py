@@ -51,6 +51,12 @@ def test_scaling_is_a_remedy():
     collapsed(standardize=True).fit(TINY)
 
 
+def test_a_component_too_many_is_no_collapse():
+    rows = np.random.default_rng(0).standard_normal((300, 1)) * np.ones(6)
+    kl = collapsed(standardize=True).fit(rows).kl_per_component_
+    assert kl.min() < 0.01 < kl.max()
+
+
 @pytest.mark.parametrize(
     "rows",
     [

@@ -447,3 +447,18 @@ def test_whole_numbers_wider_than_numpys_are_filled():
     filled = small().fit_transform(with_hole)
     assert filled.schema == table.schema
     assert filled["wide"].null_count() == 0
+
+
+def test_whole_columns_that_were_empty_in_fit_are_left_alone():
+    table = pd.DataFrame({"a": np.arange(9.0), "b": np.nan, "c": np.arange(9.0)})
+    rows = table.assign(b=np.arange(9)).mask(table.index.to_series() == 3, np.nan)
+    rows["b"] = np.arange(9)
+    filled = small().fit(table).transform(rows)
+    assert filled["b"].tolist() == [*range(9)] and filled["a"].notna().all()
+
+
+def test_holes_in_decimals_are_filled():
+    table = pl.DataFrame({"a": [None, *np.arange(9) / 4], "b": np.arange(10) / 4})
+    table = table.cast(pl.Decimal(10, 2))
+    filled = small().fit(table).transform(table)
+    assert filled.schema == table.schema and filled["a"].null_count() == 0
