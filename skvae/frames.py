@@ -5,6 +5,7 @@ dtypes of its columns, and the levels of those that hold text or categories. pan
 polars are imported only to give frames back.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -140,8 +141,8 @@ def restore(
     if layout["container"] == "polars":
         return _polars_frame(layout["columns"], columns, kept, levels)
     kept = [
-        _pandas_category(levels[j], layout["ordered"][j])
-        if dtype == "category"
+        _pandas_labels(str(dtype), levels[j], layout["ordered"][j])
+        if j in levels
         else dtype
         for j, dtype in enumerate(kept)
     ]
@@ -183,6 +184,8 @@ def _filled_pandas(
     filled = X.copy()
     for j in places:
         column, values = X.iloc[:, j], typed.iloc[:, j]
+        if values.isna().all():  # of a column that fit has seen empty
+            continue
         if column.dtype == "category":
             column = column.astype(values.dtype)
         filled.isetitem(j, column.mask(holes[:, j], values))
@@ -302,10 +305,20 @@ def _pandas_frame(
     return frame
 
 
-def _pandas_category(levels: Sequence[Any], ordered: bool) -> Any:
+def _pandas_labels(dtype: str, levels: Sequence[Any], ordered: bool) -> Any:
+    """A dtype of labels, from how it prints."""
     import pandas as pd
 
-    return pd.CategoricalDtype(levels, ordered=ordered)
+    if dtype == "category":
+        return pd.CategoricalDtype(levels, ordered=ordered)
+    if not dtype.startswith("dictionary<"):
+        return dtype
+    # Arrow's categories, which pandas cannot read from their name.
+    import pyarrow as pa
+
+    names = dict(re.findall(r"(values|indices)=(\w+)", dtype))
+    kinds = pa.type_for_alias(names["indices"]), pa.type_for_alias(names["values"])
+    return pd.ArrowDtype(pa.dictionary(*kinds, ordered="ordered=1" in dtype))
 
 
 def _polars_frame(

@@ -210,6 +210,9 @@ def _fingerprint(value):
         return value.schema, repr(value.to_dict(as_series=False))
     if isinstance(value, pd.DataFrame):
         return [*map(str, value.dtypes)], repr(value.to_dict("tight"))
+    if issparse(value):  # which notes whether its indices are in order
+        parts = ("data", "indices", "indptr", "coords")
+        value = {part: getattr(value, part, None) for part in parts}
     return pickle.dumps(value)
 
 

@@ -462,3 +462,16 @@ def test_holes_in_decimals_are_filled():
     table = table.cast(pl.Decimal(10, 2))
     filled = small().fit(table).transform(table)
     assert filled.schema == table.schema and filled["a"].null_count() == 0
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_arrows_categories_are_filled(ordered):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    kind = pyarrow.dictionary(pyarrow.int32(), pyarrow.string(), ordered=ordered)
+    cells = [[*"aabbab"], [*"xyzxyz"]]
+    table = pd.DataFrame(dict(zip("pq", cells, strict=True)))
+    table = table.astype(pd.ArrowDtype(kind))
+    table.loc[2, "p"] = None
+    filled = small().fit_transform(table)
+    assert filled.dtypes.equals(table.dtypes)
+    assert filled.notna().all(axis=None)

@@ -69,13 +69,16 @@ def test_gradients_are_those_of_differences(name):
 def test_gradients_in_closed_form_are_those_of_autograd(name, with_holes):
     likelihood = family(name)
     *parts, targets = outputs(likelihood)
-    if name == "identifier":  # whose outputs are none
-        return
-    observed = torch.ones_like(targets)
-    observed[::2, 1] = 0
-    observed = observed if with_holes else None
+    log_prob, observed = likelihood(*parts).log_prob(targets), None
+    if with_holes:
+        observed = torch.ones_like(targets)
+        observed[::2, 1] = 0
+        log_prob = log_prob * observed
     before = targets.clone()
     ours = likelihood.value_and_gradient(*parts, targets, observed)
+    torch.testing.assert_close(ours[0], log_prob.sum(-1), rtol=1e-10, atol=1e-10)
+    if name == "identifier":  # whose outputs are none
+        return
     theirs = Likelihood.value_and_gradient(likelihood, *parts, targets, observed)
     assert torch.equal(targets, before)
     for found, expected in zip(ours[:3], theirs[:3], strict=True):

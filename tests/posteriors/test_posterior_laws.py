@@ -269,7 +269,8 @@ def test_codes_outside_the_support_are_told(name, outside):
     assert not family(name).contains(np.array(outside)).all()
 
 
-def test_correlated_codes_start_at_the_posterior_of_the_linear_model():
+@pytest.mark.parametrize("name", ["gaussian", "full_gaussian"])
+def test_codes_start_at_the_best_posterior_of_the_linear_model(name):
     # Loadings that are not orthogonal, and a noise of each column's own.
     generator = torch.Generator().manual_seed(0)
     loadings, x = (
@@ -277,13 +278,16 @@ def test_correlated_codes_start_at_the_posterior_of_the_linear_model():
     )
     noise_variance = torch.linspace(0.2, 1.5, 5, dtype=torch.float64)
     weighted = loadings / noise_variance
-    covariance = torch.linalg.inv(torch.eye(3) + weighted @ loadings.T)
-    family = posteriors.FullGaussian()
-    matrix, locations, others = family.linear_start(loadings, noise_variance)
-    codes = family(x @ matrix + locations, others.expand(4, -1))
+    precision = torch.eye(3) + weighted @ loadings.T
+    covariance = torch.linalg.inv(precision)
+    matrix, locations, others = family(name).linear_start(loadings, noise_variance)
+    codes = family(name)(x @ matrix + locations, others.expand(4, -1))
     torch.testing.assert_close(codes.mean, x @ weighted.T @ covariance)
-    found = codes.factor @ codes.factor.mT
-    torch.testing.assert_close(found, covariance.expand(4, -1, -1))
+    if name == "gaussian":  # the variances at which the KL from it is least
+        found, expected = (2 * codes.log_scale).exp(), 1 / precision.diagonal()
+    else:
+        found, expected = codes.factor @ codes.factor.mT, covariance
+    torch.testing.assert_close(found, expected.expand_as(found))
 
 
 def test_correlated_codes_start_where_columns_differ_by_twenty_orders():
