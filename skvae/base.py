@@ -147,6 +147,8 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     def _fit(self, X: Table, y: object) -> None:
         """Train from new weights or, warm, from the fitted ones."""
         warm = self.warm_start and self.__sklearn_is_fitted__()
+        if not warm:  # an earlier model is none of the columns that X may have
+            self.__dict__.pop("_state", None)
         array, layout = self._validate(X, reset=not warm, min_samples=2)
         seed = draw_seed(self.random_state)
         split_rng = np.random.default_rng(seed)
