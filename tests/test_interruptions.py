@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, partial
 from linecache import getline
 from pathlib import Path
@@ -179,13 +179,27 @@ def pools():
     return ThreadpoolController()
 
 
-def surroundings():
-    """All that a call could leave behind, by name."""
-    files = Path("/proc/self/fd")  # Linux alone has it
+def open_files():
+    """What the process has open: paths, and pipes by their numbers."""
+    found = set()
+    for descriptor in Path("/proc/self/fd").glob("*"):  # Linux alone has it
+        with suppress(FileNotFoundError):  # that by which the folder was read
+            found.add(os.readlink(descriptor))
+    return found
+
+
+def belongings():
+    """What a call could leave behind.
+
+    What was there before may go meanwhile: earlier tests are being cleared away.
+    """
+    threads, files = threading.enumerate(), os.listdir(tempfile.gettempdir())
+    return {*threads, *files, *open_files()}
+
+
+def settings():
+    """All of the process that a call could change, by name."""
     return {
-        "threads": threading.enumerate(),
-        "open files": sorted(os.listdir(files)) if files.exists() else [],
-        "temporary files": os.listdir(tempfile.gettempdir()),
         "pools": pools().info(),
         "threads of torch": torch.get_num_threads(),
         "dtype": torch.get_default_dtype(),
@@ -214,11 +228,12 @@ def unchanged(estimator, rows, mode=nullcontext, where=None, but=None):
     """Whatever is raised here, nothing has changed after it, in any respect but one."""
     attributes, before = dict(vars(estimator)), (state(estimator), joblib.hash(rows))
     with np.errstate(divide="raise"), mode():
-        around = surroundings()
+        present, around = belongings(), settings()
         yield
-        left = surroundings()
+        left_behind, left = belongings() - present, settings()
         with limited(None):
             inside = torch.get_num_threads(), *of_blas()
+    assert not left_behind, where
     assert {name for name in around if left[name] != around[name]} <= {but}, where
     assert inside == (1, 1), where
     assert list(vars(estimator)) == list(attributes), where
