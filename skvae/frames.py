@@ -142,7 +142,7 @@ def restore(
         return _polars_frame(layout["columns"], columns, kept, levels)
     kept = [
         _pandas_labels(str(dtype), levels[j], layout["ordered"][j])
-        if j in levels
+        if j in levels and dtype is not None
         else dtype
         for j, dtype in enumerate(kept)
     ]
@@ -151,6 +151,9 @@ def restore(
 
 def fill(X: Table, holes: np.ndarray, values: np.ndarray, layout: Layout) -> Table:
     """A copy of a table with its holes filled, all else as it was.
+
+    A column that holds nothing, such as an empty one of a file, may be of any dtype. If
+    that cannot hold what the column held in fit, it becomes the dtype of the fit.
 
     Parameters
     ----------
@@ -169,13 +172,16 @@ def fill(X: Table, holes: np.ndarray, values: np.ndarray, layout: Layout) -> Tab
         typed = restore(values, {**layout, "container": "array"}, dtypes=False)
         filled[holes] = typed[holes]
         return filled
-    dtypes = [str(dtype) for dtype in X.dtypes]
+    dtypes: list[str | None] = [str(dtype) for dtype in X.dtypes]
+    for j in np.flatnonzero(holes.all(axis=0)):
+        if not _can_hold(str(dtypes[j]), values[:, j], layout["levels"].get(j)):
+            alike = container == layout["container"]
+            dtypes[j] = layout["dtypes"][j] if alike else None
     own = {**layout, "container": container, "columns": X.columns, "dtypes": dtypes}
     typed = restore(values, own, dtypes=True, index=getattr(X, "index", None))
-    places = np.flatnonzero(holes.any(axis=0))
-    if container == "pandas":
-        return _filled_pandas(X, typed, holes, places)
-    return _filled_polars(X, typed, holes, places)
+    fill_frame = _filled_pandas if container == "pandas" else _filled_polars
+    seen_empty = np.isnan(values).all(axis=0)  # in fit: nothing is known of them
+    return fill_frame(X, typed, holes, np.flatnonzero(holes.any(axis=0) & ~seen_empty))
 
 
 def _filled_pandas(
@@ -184,11 +190,11 @@ def _filled_pandas(
     filled = X.copy()
     for j in places:
         column, values = X.iloc[:, j], typed.iloc[:, j]
-        if values.isna().all():  # of a column that fit has seen empty
-            continue
-        if column.dtype == "category":
-            column = column.astype(values.dtype)
-        filled.isetitem(j, column.mask(holes[:, j], values))
+        if not holes[:, j].all():
+            if column.dtype == "category":
+                column = column.astype(values.dtype)
+            values = column.mask(holes[:, j], values)
+        filled.isetitem(j, values)
     return filled
 
 
@@ -200,10 +206,28 @@ def _filled_polars(
     columns = X.get_columns()
     for j in places:
         values = typed.to_series(int(j))
-        columns[j] = values.zip_with(
-            pl.Series(holes[:, j]), columns[j].cast(values.dtype)
-        )
+        if not holes[:, j].all():
+            known = columns[j].cast(values.dtype)
+            values = values.zip_with(pl.Series(holes[:, j]), known)
+        columns[j] = values
     return pl.DataFrame(columns)
+
+
+def _can_hold(dtype: str, values: np.ndarray, levels: Sequence[Any] | None) -> bool:
+    """Whether a dtype, as it prints, is one of such numbers, or of such labels."""
+    if dtype in ("object", "category"):  # of pandas: of anything
+        return True
+    name = dtype.lower()
+    if levels is None:
+        is_bool = name.startswith("bool")
+        numeric = name.startswith(("float", "double", "int", "uint", "decimal"))
+        return numeric or (is_bool and bool(np.isin(values, (0.0, 1.0)).all()))
+    kind: tuple[str, ...] = ()
+    if all(isinstance(level, str) for level in levels):
+        kind = ("str", "large_str", "categorical", "enum", "dictionary<values=str")
+    elif all(isinstance(level, bool) for level in levels):
+        kind = ("bool",)
+    return name.startswith(kind)
 
 
 def append(X: Table, names: Sequence[str], columns: np.ndarray) -> Table:
@@ -335,8 +359,8 @@ def _polars_frame(
     ):
         if j in levels:
             # Arguments, as of Categorical, say how labels are stored or sorted.
-            name = dtype.partition("(")[0]
-            dtype = pl.Enum(levels[j]) if name == "Enum" else getattr(pl, name)
+            name = "" if dtype is None else dtype.partition("(")[0]
+            dtype = pl.Enum(levels[j]) if name == "Enum" else getattr(pl, name, None)
             series.append(pl.Series(label, column.tolist(), dtype=dtype))
         else:
             column = pl.Series(label, column)

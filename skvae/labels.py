@@ -270,6 +270,8 @@ def to_numbers(
             numbers[:, j] = column.codes(levels[j], handle_unknown)
         elif column.holds_numbers() or column.holds_yes_or_no():
             numbers[:, j] = column.numbers()
+        elif column.first() is None:
+            numbers[:, j] = np.nan
         else:
             raise ValueError(
                 f"Column {column.label!r} holds {column.first()!r}, which is not a "

@@ -8,7 +8,6 @@ import argparse
 import math
 import sys
 import time
-import warnings
 from collections import Counter
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -43,9 +42,7 @@ def play(n_cases, random_state):
     def case(estimator_plan, table_plan, change):
         name = estimator_plan.name
         cases[name] += 1
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pandas, where the rows are made
-            rows = changed(table_plan, change)
+        rows = changed(table_plan, change)
         try:
             for _, kind in outcomes(estimator_plan.make(), table_plan, rows):
                 counts[name, kind] += 1

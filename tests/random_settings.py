@@ -1,5 +1,6 @@
 """Estimators with valid parameters drawn at random, for the robustness tests."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,7 +110,8 @@ class EstimatorPlan:
         """The estimator, not fitted."""
         estimator = ESTIMATORS[self.name]()
         known = estimator.get_params()
-        chosen = {**_SMALL, **dict(self.parameters)}
+        # Copied, since a random state that is drawn from is another one.
+        chosen = copy.deepcopy({**_SMALL, **dict(self.parameters)})
         return estimator.set_params(
             **{name: value for name, value in chosen.items() if name in known}
         )

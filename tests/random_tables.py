@@ -6,6 +6,7 @@ from the plan's seed. A plan prints as the Python that makes it again.
 
 import datetime
 import decimal
+import warnings
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -161,11 +162,10 @@ class TablePlan:
     def make(self):
         """The table."""
         cells = self.cells()
-        if self.container == "pandas":
-            return self._pandas(cells)
-        if self.container == "polars":
-            return self._polars(cells)
-        return self._array(cells)
+        fill = {"pandas": self._pandas, "polars": self._polars}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of casts that lose something
+            return fill.get(self.container, self._array)(cells)
 
     def _array(self, cells):
         if not cells:

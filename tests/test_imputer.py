@@ -206,6 +206,39 @@ def test_a_column_of_the_null_dtype_stays_one():
     assert filled["label"].is_null().all() or filled["label"].is_nan().all()
 
 
+EMPTY = [None] * 3
+#: Columns that hold nothing, by what made them so.
+OF_NOTHING = {
+    **{
+        f"pandas_{dtype}": pd.Series(EMPTY, dtype=dtype)
+        for dtype in ("float64", "object", "boolean", "Int64", "string", "category")
+    },
+    **{
+        f"polars_{dtype}": pl.Series(EMPTY, dtype=dtype)
+        for dtype in (pl.Null, pl.String, pl.Float64, pl.Boolean, pl.Int8, pl.Object)
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names, but")  # fitted on an array
+@pytest.mark.parametrize("fitted_on", ["pandas", "pandas_objects", "polars", "objects"])
+@pytest.mark.parametrize("column", OF_NOTHING.values(), ids=OF_NOTHING)
+def test_a_column_that_holds_nothing_is_filled_whatever_its_dtype(fitted_on, column):
+    table = TABLES[fitted_on]
+    model = small().fit(table)
+    as_frame = pd.DataFrame if isinstance(column, pd.Series) else pl.DataFrame
+    numbers = pd.DataFrame(cells(table)[:3], columns=FRAME.columns).to_dict("list")
+    for name, kind in {
+        "number": (int, float),
+        "label": str,
+        "yes": (int, float),
+    }.items():
+        filled = model.transform(as_frame({**numbers, name: column}))
+        assert not is_hole(filled).any()
+        found = cells(filled)[:, list(FRAME.columns).index(name)]
+        assert all(isinstance(cell, kind) for cell in found)
+
+
 def test_a_row_of_holes_is_filled():
     table = HOLES.copy()
     table[3] = np.nan
