@@ -11,10 +11,9 @@ import time
 from collections import Counter
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 from joblib import Parallel, delayed
 from random_settings import ESTIMATORS, estimator_plans
-from random_tables import CHANGES, changed, table_plans
+from random_tables import changed, changes, table_plans
 from robustness import outcomes
 
 
@@ -38,18 +37,18 @@ def play(n_cases, random_state):
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(estimator_plans(), table_plans(), st.sampled_from([*CHANGES]))
-    def case(estimator_plan, table_plan, change):
+    @given(estimator_plans(), table_plans(), changes())
+    def case(estimator_plan, table_plan, changes):
         name = estimator_plan.name
         cases[name] += 1
-        rows = changed(table_plan, change)
+        rows = changed(table_plan, *changes)
         try:
             for _, kind in outcomes(estimator_plan.make(), table_plan, rows):
                 counts[name, kind] += 1
         except Exception as error:
             counts[name, "wrong"] += 1
             reason = f"{type(error).__name__}: {error}"
-            wrong.append(f"{reason}\n{estimator_plan!r}\n{table_plan!r}\n{change!r}\n")
+            wrong.append(f"{reason}\n{estimator_plan!r}\n{table_plan!r}\n{changes!r}\n")
 
     case()
     return counts, wrong, cases

@@ -15,7 +15,7 @@ import polars as pl
 import scipy.sparse
 from hypothesis import strategies as st
 
-__all__ = ["CHANGES", "ColumnPlan", "TablePlan", "changed", "table_plans"]
+__all__ = ["CHANGES", "ColumnPlan", "TablePlan", "changed", "changes", "table_plans"]
 
 _WORDS = np.array(["", " ", "a", "B", "b", "no", "nan", "None", "1", "1e5", "é", "猫"])
 _DAY = datetime.date(2020, 1, 1)
@@ -343,6 +343,8 @@ CHANGES = {
     "no rows": lambda plan: replace(plan, n_rows=0),
     "holes": lambda plan: _with_columns(plan, holes=0.3),
     "all holes": lambda plan: _with_columns(plan, holes=1.0),
+    "all holes, as numbers": lambda plan: _with_columns(plan, kind="normal", holes=1.0),
+    "all holes, as text": lambda plan: _with_columns(plan, kind="text", holes=1.0),
     "far away": lambda plan: _with_columns(plan, exponent=30),
     "infinite": lambda plan: _with_columns(plan, infinite=True),
     "unseen labels": lambda plan: replace(
@@ -364,6 +366,14 @@ CHANGES = {
 }
 
 
-def changed(plan, change):
-    """The rows that `CHANGES` makes of a plan."""
-    return CHANGES[change](plan).make()
+def changes():
+    """A strategy: one of `CHANGES` or two, one after the other."""
+    names = st.sampled_from([*CHANGES])
+    return st.lists(names, min_size=1, max_size=2, unique=True).map(tuple)
+
+
+def changed(plan, *changes):
+    """The rows that some of `CHANGES` make of a plan."""
+    for change in changes:
+        plan = CHANGES[change](plan)
+    return plan.make()

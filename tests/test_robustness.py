@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 import robustness
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from random_settings import ESTIMATORS, EstimatorPlan, estimator_plans
-from random_tables import CHANGES, ColumnPlan, TablePlan, changed, table_plans
+from random_tables import (
+    CHANGES,
+    ColumnPlan,
+    TablePlan,
+    changed,
+    changes,
+    table_plans,
+)
 
 from skvae import VAETransformer
 
@@ -27,9 +33,9 @@ PLAN = TablePlan((ColumnPlan("normal"), ColumnPlan("skewed")), n_rows=20)
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-@given(estimator_plans(), table_plans(), st.sampled_from([*CHANGES]))
-def test_any_table_is_answered_or_refused(estimator_plan, table_plan, change):
-    rows = changed(table_plan, change)
+@given(estimator_plans(), table_plans(), changes())
+def test_any_table_is_answered_or_refused(estimator_plan, table_plan, changes):
+    rows = changed(table_plan, *changes)
     for _, kind in robustness.outcomes(estimator_plan.make(), table_plan, rows):
         assert kind == "answered" or kind.startswith("refused")
 
