@@ -164,6 +164,7 @@ def fill(X: Table, holes: np.ndarray, values: np.ndarray, layout: Layout) -> Tab
     layout : dict
         From `describe`, of a table of the same columns.
     """
+    holes = holes & ~np.isnan(values).any(axis=0)  # less columns that fit saw empty
     # Of a column without holes nothing is taken, whatever its dtype can hold.
     values = np.where(holes.any(axis=0), values, 0.0)
     container = _container(X)
@@ -180,8 +181,7 @@ def fill(X: Table, holes: np.ndarray, values: np.ndarray, layout: Layout) -> Tab
     own = {**layout, "container": container, "columns": X.columns, "dtypes": dtypes}
     typed = restore(values, own, dtypes=True, index=getattr(X, "index", None))
     fill_frame = _filled_pandas if container == "pandas" else _filled_polars
-    seen_empty = np.isnan(values).all(axis=0)  # in fit: nothing is known of them
-    return fill_frame(X, typed, holes, np.flatnonzero(holes.any(axis=0) & ~seen_empty))
+    return fill_frame(X, typed, holes, np.flatnonzero(holes.any(axis=0)))
 
 
 def _filled_pandas(

@@ -276,6 +276,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         X_filled : ndarray or data frame of shape (n_samples, n_features_out)
             A copy of X with its holes filled; a list of `n_imputations` of them where
             that is above 1. A column that had no observed cell in fit keeps its holes.
+            One that has none in X keeps its dtype if that can hold what fit saw there,
+            and has the dtype of the fit otherwise.
 
         Raises
         ------

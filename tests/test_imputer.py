@@ -490,6 +490,12 @@ def test_whole_columns_that_were_empty_in_fit_are_left_alone():
     assert filled["b"].tolist() == [*range(9)] and filled["a"].notna().all()
 
 
+def test_holes_of_whole_columns_that_were_empty_in_fit_stay():
+    table = pl.DataFrame({"a": np.arange(9.0), "b": [None] * 9, "c": np.arange(9.0)})
+    rows = table.with_columns(b=pl.Series([None, *range(8)], dtype=pl.Int8))
+    assert small().fit(table).transform(rows).equals(rows)
+
+
 def test_holes_in_decimals_are_filled():
     table = pl.DataFrame({"a": [None, *np.arange(9) / 4], "b": np.arange(10) / 4})
     table = table.cast(pl.Decimal(10, 2))
