@@ -137,8 +137,6 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
                 ensure_all_finite=False,
                 ensure_min_samples=min_samples,
             )
-            if X.dtype == object:  # of decimals
-                X = X.astype(np.float64)
         validation.check_finite(X, layout)
         return X, layout
 

@@ -90,11 +90,12 @@ def describe(X: Table) -> Layout:
 
 
 def holds_numbers(X: Table) -> bool:
-    """Whether every column has a dtype of numbers, so that X is an array at heart."""
+    """Whether every column has a dtype of NumPy's numbers: X is an array at heart."""
     if _container(X) == "array":
         return _is_numeric(X.dtype)
     return not any(
-        column.is_object() or not column.holds_numbers() for column in columns_of(X)
+        column.is_object() or column.is_wide() or not column.holds_numbers()
+        for column in columns_of(X)
     )
 
 

@@ -13,6 +13,7 @@ from numbers import Integral, Number
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 __all__ = ["Column", "columns_of", "is_hole", "shortened", "to_numbers"]
 
@@ -102,6 +103,10 @@ class Column:
             cells = (value for value in self._iterate() if not is_hole(value))
             return all(isinstance(cell, Integral) for cell in cells)
         return self._dtype.lower().startswith(("int", "uint", "bool"))
+
+    def is_wide(self) -> bool:
+        """Whether the dtype is one of numbers that NumPy has no dtype for."""
+        return self._dtype.lower().startswith(("int128", "uint128", "decimal"))
 
     def numbers(self) -> np.ndarray:
         """The column as float64, NaN for holes.
@@ -253,7 +258,7 @@ def to_numbers(
 
     Parameters
     ----------
-    X : data frame or two-dimensional object array
+    X : data frame, two-dimensional array or sparse matrix
     levels : dict of int to list
         The levels of the columns of labels, by the column's number.
     handle_unknown : {"error", "missing"}
@@ -262,6 +267,8 @@ def to_numbers(
     -------
     numbers : ndarray of shape (n_samples, n_features), float64
     """
+    if issparse(X):
+        X = X.toarray()
     columns = columns_of(X)
     numbers = np.empty((len(X), len(columns)))
     for j, column in enumerate(columns):

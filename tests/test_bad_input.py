@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 from sklearn.datasets import load_iris
 
 from skvae import VAETransformer
@@ -760,3 +760,19 @@ def test_numbered_columns_of_a_frame_are_named_by_their_labels():
     frame = FRAME.set_axis([10, 11, 12, 13], axis=1)
     with pytest.raises(ValueError, match="infinity in column 12 "):
         small().fit(frame.astype(float).replace({12: {1.4: np.inf}}))
+
+
+@pytest.mark.parametrize("container", [csr_array, csc_array])
+def test_sparse_rows_are_refused_where_fit_saw_labels(container):
+    labels = np.where(BINARY > 0, "yes", "no").astype(object)
+    estimator = small().fit(labels)
+    with unchanged(estimator), pytest.raises(ValueError, match="Column 0 holds"):
+        estimator.score_samples(container(BINARY))
+
+
+@pytest.mark.parametrize("container", [csr_array, csc_array])
+def test_sparse_rows_are_answered_where_fit_saw_objects(container):
+    estimator = small().fit(BINARY.astype(object))
+    np.testing.assert_allclose(
+        estimator.score_samples(container(BINARY)), estimator.score_samples(BINARY)
+    )

@@ -473,9 +473,12 @@ def test_unknown_labels_are_refused_or_filled(handle_unknown):
         assert model.transform(rows)["label"].isin([*"abc"]).all()
 
 
-def test_whole_numbers_wider_than_numpys_are_filled():
+@pytest.mark.parametrize(
+    "others", [{}, {"other": np.arange(20.0)}, {"word": [*"ab"] * 10}]
+)
+def test_whole_numbers_wider_than_numpys_are_filled(others):
     wide = pl.Series("wide", [10**20 + i for i in range(20)], dtype=pl.Int128)
-    table = pl.DataFrame({"wide": wide, "other": np.arange(20.0)})
+    table = pl.DataFrame({"wide": wide, **others})
     with_hole = table.with_columns(wide=table["wide"].scatter(3, None))
     filled = small().fit_transform(with_hole)
     assert filled.schema == table.schema
