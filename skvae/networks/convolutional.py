@@ -131,10 +131,10 @@ activation='silu', linear_path=True)
         if n_inputs != n_pixels:
             raise ValueError(
                 f"The network's image_shape={tuple(self.image_shape)} has {n_pixels} "
-                f"pixels, but the encoder reads {n_inputs} numbers a row. X must have one "
-                "column of numbers for each pixel, in the order channel, row, column, "
-                "and no holes in fit: each column with holes, and each level of a "
-                "column of labels, adds a number that belongs to no pixel."
+                f"pixels, but the encoder reads {n_inputs} numbers a row. X must have "
+                "one column of numbers for each pixel, in the order channel, row, "
+                "column, and no holes in fit: each column with holes, and each level "
+                "of a column of labels, adds a number that belongs to no pixel."
             )
         return ConvEncoder(self, n_locations, n_others)
 
@@ -164,10 +164,10 @@ activation='silu', linear_path=True)
         if n_locations != n_pixels or n_others not in (0, n_pixels):
             raise ValueError(
                 f"The network's image_shape={tuple(self.image_shape)} has {n_pixels} "
-                f"pixels, but the likelihood wants {n_locations} locations and {n_others} "
-                "other outputs: ConvNet gives a location a pixel, and another output "
-                "for each pixel or for none. Give all columns one likelihood, such as "
-                '"gaussian", "bernoulli" or "poisson".'
+                f"pixels, but the likelihood wants {n_locations} locations and "
+                f"{n_others} other outputs: ConvNet gives a location a pixel, and "
+                "another output for each pixel or for none. Give all columns one "
+                'likelihood, such as "gaussian", "bernoulli" or "poisson".'
             )
         return ConvDecoder(self, n_components, n_others)
 
