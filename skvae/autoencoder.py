@@ -15,7 +15,7 @@ from skvae import frames
 from skvae.base import BaseVAE
 from skvae.compat import Interval, fit_context
 from skvae.frames import Layout, Matrix, Table
-from skvae.handover import all_or_nothing, from_one_fit
+from skvae.handover import all_or_nothing, methods_from_one_fit
 from skvae.likelihoods import Likelihood
 from skvae.likelihoods.base import Columns, LinearStart
 from skvae.networks import Network
@@ -71,7 +71,7 @@ class SquaredErrorColumns(NamedTuple):
         return -(targets - self.mean).square()
 
 
-@from_one_fit(
+@methods_from_one_fit(
     "transform",
     "inverse_transform",
     "reconstruction_error",

@@ -385,6 +385,7 @@ def _log_likelihood(estimator: BaseEstimator, X: Table, y: object) -> dict[str, 
 
 
 def check_has_likelihood(callback: object, estimator: BaseEstimator) -> None:
+    """Raise a TypeError, with advice, if the estimator does not score by log p(x)."""
     if not hasattr(estimator, "score_samples"):
         raise TypeError(
             f"{type(callback).__name__} scores by log p(x), which "
@@ -403,6 +404,7 @@ def rows_to_score(
     X: Table | None,
     fitted_estimator: Any,
 ) -> Table:
+    """The callback's own, or those that the fit holds out; a ValueError without any."""
     if callback.X is not None:
         return callback.X
     held_out = fitted_estimator._held_out_rows

@@ -11,9 +11,9 @@ from skvae.base import BaseVAE
 from skvae.core import evaluation
 from skvae.fitted import FittedModel
 from skvae.frames import Matrix, Table
+from skvae.handover import from_one_fit
 from skvae.inference import encoded_rows, model_and_rows
 from skvae.table import chunks
-from skvae.threads import in_few_threads
 
 __all__ = ["Compression", "compression", "rate_distortion"]
 
@@ -80,7 +80,7 @@ class Compression:
         )
 
 
-@in_few_threads
+@from_one_fit
 def compression(estimator: BaseVAE, X: Table) -> Compression:
     """How many bits a row's code takes, and how many PCA takes at equal error.
 

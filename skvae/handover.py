@@ -1,28 +1,27 @@
 """A fit is seen whole or not at all: by its caller, and by other threads.
 
 A fit works on a stand-in for the estimator, and what it has made is handed over at its
-end. An answer is given by a stand-in too, taken as it begins. Both steps cannot be
-interrupted, and copy references only.
+end. An answer is given by a stand-in too, taken as it begins. Both steps copy
+references only, and an interrupt between two of them leaves the estimator as it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sklearn import get_config, set_config
 
+from skvae.base import BaseVAE
 from skvae.core.interrupts import UsualModes, call_within
 from skvae.kept import share
 from skvae.threads import limited
 
-if TYPE_CHECKING:
-    from skvae.base import BaseVAE
+__all__ = ["all_or_nothing", "from_one_fit", "methods_from_one_fit"]
 
-__all__ = ["all_or_nothing", "from_one_fit"]
-
-Estimator = TypeVar("Estimator", bound="BaseVAE")
-Class = TypeVar("Class", bound="type[BaseVAE]")
+Estimator = TypeVar("Estimator", bound=BaseVAE)
+Class = TypeVar("Class", bound=type[BaseVAE])
 Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 
 
 def all_or_nothing(
@@ -44,17 +43,21 @@ def all_or_nothing(
         call_within(contexts, method, fitting, *args, **kwargs)
         own = self.__dict__.copy()
         try:
-            _hand_over(before, fitting.__dict__, self.__dict__)
-            return self
+            parameters = self.get_params(deep=False)
+            _hand_over(before, fitting.__dict__, self.__dict__, parameters)
+            return self  # in here, since an interrupt may fall into this line too
         except BaseException:
-            self.__dict__ = own  # an interrupt, which cannot fall between
+            self.__dict__ = own  # half of a fit may have been handed over
             raise
 
     return wrapper
 
 
 class _Configuration:
-    """Scikit-learn's, which a fit that is interrupted may not have set back."""
+    """Scikit-learn's, set back after a fit that failed.
+
+    Its own context manager, interrupted as it is left, does not.
+    """
 
     def __init__(self) -> None:
         self._before = get_config()
@@ -67,38 +70,51 @@ class _Configuration:
             set_config(**self._before)
 
 
-def from_one_fit(*names: str) -> Callable[[Class], Class]:
-    """Have methods of a class answer from one fit, whatever another thread does.
+def methods_from_one_fit(*names: str) -> Callable[[Class], Class]:
+    """Have methods of a class answer as by `from_one_fit`.
 
     Applied to the class, so that what scikit-learn wraps around a method is inside.
 
     Parameters
     ----------
     *names : str
-        Of methods that return anything but the estimator.
+        Of methods that return anything but the estimator. They may note nothing in it:
+        what they set is set in the stand-in, and gone after the call.
     """
 
     def decorated(cls: Class) -> Class:
         for name in names:
-            setattr(cls, name, _from_one_fit(getattr(cls, name)))
+            setattr(cls, name, from_one_fit(getattr(cls, name)))
         return cls
 
     return decorated
 
 
-def _from_one_fit(method: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(method)
-    def wrapper(self: "BaseVAE", *args: Any, **kwargs: Any) -> Any:
-        answering = _stand_in(self)
-        share(self, answering)
-        contexts = limited(self.network), UsualModes()
-        return call_within(contexts, method, answering, *args, **kwargs)
+def from_one_fit(
+    function: Callable[Concatenate[Any, Arguments], Answer],
+) -> Callable[Concatenate[Any, Arguments], Answer]:
+    """Have a function or method answer from one fit, whatever another thread does.
+
+    Pools of threads and modes of torch are those that answers need. A first argument
+    that is none of our estimators is left to the function.
+    """
+
+    @wraps(function)
+    def wrapper(
+        estimator: Any, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Answer:
+        answering = estimator
+        if isinstance(estimator, BaseVAE):
+            answering = _stand_in(estimator)
+            share(estimator, answering)
+        contexts = limited(getattr(estimator, "network", None)), UsualModes()
+        return call_within(contexts, function, answering, *args, **kwargs)
 
     return wrapper
 
 
 def _stand_in(estimator: Estimator) -> Estimator:
-    """Another estimator with the same attributes."""
+    """Another estimator with the same attributes, as far as they are in its dict."""
     cls = type(estimator)
     other = cls.__new__(cls)
     other.__dict__.update(estimator.__dict__)
@@ -106,19 +122,26 @@ def _stand_in(estimator: Estimator) -> Estimator:
 
 
 def _hand_over(
-    before: dict[str, Any], after: dict[str, Any], own: dict[str, Any]
+    before: dict[str, Any],
+    after: dict[str, Any],
+    own: dict[str, Any],
+    parameters: Collection[str],
 ) -> None:
     """Give an estimator what a fit has changed, and no more.
 
-    A parameter that was set meanwhile stays as it was set.
+    A parameter that was set meanwhile stays as it was set. If another fit has come to
+    its end meanwhile, nothing of that one stays: two halves are no model.
     """
+    changed = {
+        name: value
+        for name, value in after.items()
+        if name not in before or before[name] is not value
+    }
+    gone = before.keys() - after.keys()
+    if own.get("_state") is not before.get("_state"):
+        changed = {k: v for k, v in after.items() if k not in parameters} | changed
+        gone |= {name for name in own.keys() - after.keys() if name.endswith("_")}
     # First, since names of columns that are gone are no part of any answer.
-    for name in before.keys() - after.keys():
+    for name in gone:
         own.pop(name, None)
-    own.update(
-        {
-            name: value
-            for name, value in after.items()
-            if name not in before or before[name] is not value
-        }
-    )
+    own.update(changed)

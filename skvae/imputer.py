@@ -16,7 +16,7 @@ from skvae import columns, frames
 from skvae.base import BaseVAE, draw_seed
 from skvae.compat import Interval, fit_context, output_is_set
 from skvae.frames import Table
-from skvae.handover import all_or_nothing, from_one_fit
+from skvae.handover import all_or_nothing, methods_from_one_fit
 from skvae.likelihoods import Likelihood
 from skvae.networks import Network
 from skvae.objectives import Objective
@@ -28,7 +28,7 @@ from skvae.table import TableEncoder
 __all__ = ["VAEImputer"]
 
 
-@from_one_fit("transform", "get_feature_names_out")
+@methods_from_one_fit("transform", "get_feature_names_out")
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
     """Imputation of missing values by a variational autoencoder.
 

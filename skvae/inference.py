@@ -19,9 +19,9 @@ from skvae.core import refinement
 from skvae.core.rows import Rows, to_tensors
 from skvae.fitted import FittedModel
 from skvae.frames import Matrix, Table
+from skvae.handover import from_one_fit
 from skvae.posteriors import Point
 from skvae.table import chunks
-from skvae.threads import in_few_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +111,7 @@ _COLUMNS = (
 )
 
 
-@in_few_threads
+@from_one_fit
 def inference_gap(
     estimator: BaseVAE,
     X: Table,
@@ -205,7 +205,7 @@ def inference_gap(
     return InferenceGap(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-@in_few_threads
+@from_one_fit
 def refine(
     estimator: BaseVAE,
     X: Table,

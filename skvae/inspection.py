@@ -15,8 +15,8 @@ from skvae.core.draws import shared_uniforms
 from skvae.core.rows import gather, to_tensors
 from skvae.fitted import FittedModel
 from skvae.frames import Matrix, Table
+from skvae.handover import from_one_fit
 from skvae.inference import encoded_rows, model_and_rows
-from skvae.threads import in_few_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +158,7 @@ class Diagnostics:
         return "\n".join(lines)
 
 
-@in_few_threads
+@from_one_fit
 def diagnostics(estimator: BaseVAE, X: Table) -> Diagnostics:
     """What the code of a fitted model holds, component by component and in all.
 

@@ -2,7 +2,8 @@
 
 An estimator's state is plain data; the functions that answer from it are built from
 that. For a single row the building would take longer than the answer. Each thread has
-its own, since fitted models compute in buffers.
+its own, since fitted models compute in buffers, and drops it as it next answers from
+another state.
 """
 
 import threading
@@ -21,6 +22,8 @@ Built = TypeVar("Built")
 
 
 class _Kept(threading.local):
+    """By estimator: a state, and what is made from it. Each thread has its own."""
+
     def __init__(self) -> None:
         self.by_estimator: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
@@ -31,7 +34,7 @@ _kept = _Kept()
 def kept(
     estimator: "BaseVAE", key: Hashable, build: Callable[[dict[str, Any]], Built]
 ) -> Built:
-    """What `build` returns; the same object until the estimator is fitted again.
+    """What `build` returns; in a thread the same object until there is another state.
 
     Parameters
     ----------

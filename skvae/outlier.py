@@ -18,7 +18,7 @@ from skvae.compat import Interval, StrOptions, fit_context, set_output_config
 from skvae.conformal import conformal_p_values
 from skvae.ensemble import SCORES, Ensemble
 from skvae.frames import Matrix, Table
-from skvae.handover import all_or_nothing, from_one_fit
+from skvae.handover import all_or_nothing, methods_from_one_fit
 from skvae.histograms import fit_histograms
 from skvae.likelihoods import Likelihood
 from skvae.networks import Network
@@ -34,7 +34,7 @@ __all__ = ["VAEOutlierDetector"]
 _PRIOR_ROWS = 3_000
 
 
-@from_one_fit(
+@methods_from_one_fit(
     "score_samples",
     "score",
     "score_features",

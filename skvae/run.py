@@ -176,13 +176,7 @@ class Run:
             self._course.set_state(progress["course"])
             before = progress["optimizer"]
         self._rule = optimizer.start(self._flat.shape, self._flat.device, before)
-        self._prior_rows = None
-        prior = from_state(state["geometry"]["prior"], priors.FAMILIES)
-        if isinstance(prior, priors.Aggregate):
-            n_rows = min(prior.n_rows, len(rows))
-            # Apart from `rng`: training is the same under any prior that follows it.
-            own_rng = np.random.default_rng([*np.atleast_1d(seed), n_rows])
-            self._prior_rows = np.sort(own_rng.permutation(rows)[:n_rows])
+        self._prior_rows = _rows_of_prior(state, rows, seed)
         shuffled = self._shuffled(rows, rng, generator, plan, estimator._n_members)
         held_out = None
         if len(held_out_rows):
@@ -277,6 +271,19 @@ def furthest_column(table: TableEncoder, X: Matrix) -> tuple[int, float]:
         distances = (np.abs(np.nan_to_num(block)) for block in blocks)
         furthest = np.max([block.max(axis=0) for block in distances], axis=0)
     return int(furthest.argmax()), float(furthest.max())
+
+
+def _rows_of_prior(
+    state: Mapping[str, Any], rows: np.ndarray, seed: int | Sequence[int]
+) -> np.ndarray | None:
+    """Some of the rows at random, sorted, if the prior is made of their posteriors."""
+    prior = from_state(state["geometry"]["prior"], priors.FAMILIES)
+    if not isinstance(prior, priors.Aggregate):
+        return None
+    n_rows = min(prior.n_rows, len(rows))
+    # A generator of its own: training is the same under any prior that follows it.
+    rng = np.random.default_rng([*np.atleast_1d(seed), n_rows])
+    return np.sort(rng.permutation(rows)[:n_rows])
 
 
 def _room(device: torch.device) -> int:

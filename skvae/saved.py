@@ -132,11 +132,14 @@ def _unmarked(state: Any) -> tuple[dict[str, Any], int, str]:
 
 
 def _checksum(state: Mapping[str, Any]) -> str:
-    """SHA-256, in hexadecimal, of all that is plain data; of other things the type."""
+    """SHA-256, in hexadecimal, of all that is plain data; of other things the type.
+
+    Callbacks are left out: one that holds the estimator is not whole when that is read.
+    """
     words: list[str] = []
     buffers: list[bytes] = []
     # In the order of names, since loading may set attributes in another.
-    for name in sorted(state.keys() - {"_checksum"}):
+    for name in sorted(state.keys() - {"_checksum", "_skl_callbacks"}):
         _spell(name, words, buffers)
         _spell(state[name], words, buffers)
     # Half a surrogate pair is no text, but may stand in a label.

@@ -4,26 +4,24 @@ The steps of small networks are too short to be shared out. NumPy and torch have
 of threads each, and threads that wait keep a core busy: both pools at work, or one of
 them beside a busy neighbour, cost more than the second core gives. Measurements are on
 the page of the user guide on speed. What is changed is restored after each call.
+
+Torch gives a thread, when that first needs it, the number that any thread set last. So
+a thread whose number is 1 while others are inside has taken that from them, or has it
+of its own: torch cannot tell, and it is given the number from before.
 """
 
 import os
 import threading
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias
 
 import torch
 
 from skvae.compat import threadpool_controller
-from skvae.core.interrupts import UsualModes, call_within
 
-__all__ = ["in_few_threads", "limited"]
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
+__all__ = ["limited"]
 
 #: A thread that limits the pools, and whether torch's too.
-Caller: TypeAlias = tuple[int, bool]
+_Caller: TypeAlias = tuple[int, bool]
 
 
 class _Pools:
@@ -36,15 +34,18 @@ class _Pools:
     def __init__(self) -> None:
         # A handler of signals may fork while its own thread is in here.
         self.lock = threading.RLock()
-        self._inside: set[Caller] = set()
+        self._inside: set[_Caller] = set()
+        #: The libraries and their numbers of threads, and torch's of the first caller.
+        self._before: list[tuple[Any, int]] = []
+        self._n_torch_threads = 1
         #: Whether the process is a fork: those threads of torch that wait for work are
         #: not in it, and it would wait for them for ever.
         self.is_fork = False
 
-    def __contains__(self, caller: Caller) -> bool:
+    def __contains__(self, caller: _Caller) -> bool:
         return caller in self._inside
 
-    def enter(self, caller: Caller) -> None:
+    def enter(self, caller: _Caller) -> None:
         with self.lock:
             is_first = not self._inside
             if is_first:
@@ -54,15 +55,14 @@ class _Pools:
                     for library in libraries
                     if library.user_api == "blas"
                 ]
-                # A thread that is new asks for the number of those that are inside.
-                self.n_torch_threads = torch.get_num_threads()
+                self._n_torch_threads = torch.get_num_threads()
             # Before anything is changed, so that `leave` undoes a half of it too.
             self._inside.add(caller)
             if is_first:
                 for library, _ in self._before:
                     _set_number(library, 1)
 
-    def leave(self, caller: Caller) -> None:
+    def leave(self, caller: _Caller) -> None:
         """Set back what was changed; without effect where the caller is not inside."""
         with self.lock:
             if self._inside == {caller}:
@@ -70,15 +70,24 @@ class _Pools:
             # Last: an interrupted call may be made again.
             self._inside.discard(caller)
 
+    def n_torch_threads(self) -> int:
+        """The number of this thread, as it would be without those that are inside."""
+        own = torch.get_num_threads()
+        return self._n_torch_threads if own == 1 and self._inside else own
+
     def start_in_fork(self) -> None:
         """Go on in a process that has one of its parent's threads."""
         self.is_fork = True
-        here = threading.get_ident()
+        here, n_torch_threads = threading.get_ident(), self.n_torch_threads()
         of_parent = self._inside
         self._inside = {caller for caller in of_parent if caller[0] == here}
-        if of_parent and not self._inside:
+        if self._inside:
+            # For calls within that one too, at whose end all is set back.
+            torch.set_num_threads(1)
+            self._n_torch_threads = 1
+        elif of_parent:
             self._restore()
-            torch.set_num_threads(self.n_torch_threads)
+            torch.set_num_threads(n_torch_threads)
 
     def _restore(self) -> None:
         for library, n_threads in self._before:
@@ -105,22 +114,24 @@ class _Limited:
     def __init__(self, torch_too: bool) -> None:
         self._caller = threading.get_ident(), torch_too
         self._is_outermost = False
-        self._n_torch_threads = torch.get_num_threads()
+        self._n_torch_threads = _pools.n_torch_threads()
 
     def __enter__(self) -> None:
         self._is_outermost = self._caller not in _pools
         if self._is_outermost:
             _pools.enter(self._caller)
             if self._torch_too:
-                torch.set_num_threads(1)
+                self._set_torch(1)
 
     def __exit__(self, *error: object) -> None:
         if self._is_outermost and self._caller in _pools:
             if self._torch_too:
-                # One may be that of the calls inside, which a new thread is given.
-                own = self._n_torch_threads
-                torch.set_num_threads(own if own > 1 else _pools.n_torch_threads)
+                self._set_torch(self._n_torch_threads)
             _pools.leave(self._caller)
+
+    def _set_torch(self, n_threads: int) -> None:
+        if self._n_torch_threads > 1:  # else new threads would be given that 1
+            torch.set_num_threads(n_threads)
 
     @property
     def _torch_too(self) -> bool:
@@ -147,19 +158,10 @@ def limited(network: object) -> _Limited:
     ----------
     network : Network, str or None
         As the parameter of an estimator.
+
+    Returns
+    -------
+    context : context manager
+        For one use. `call_within` may leave it more than once.
     """
     return _Limited(torch_too=not getattr(network, "uses_threads", False))
-
-
-def in_few_threads(function: Function) -> Function:
-    """Limit a function whose first argument is an estimator.
-
-    Torch is taken out of the modes that the caller may have put it in.
-    """
-
-    @wraps(function)
-    def wrapper(estimator: Any, *args: Any, **kwargs: Any) -> Any:
-        contexts = limited(getattr(estimator, "network", None)), UsualModes()
-        return call_within(contexts, function, estimator, *args, **kwargs)
-
-    return cast(Function, wrapper)

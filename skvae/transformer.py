@@ -16,7 +16,7 @@ from skvae import columns, frames
 from skvae.base import BaseVAE, draw_seed
 from skvae.compat import fit_context
 from skvae.frames import Table
-from skvae.handover import all_or_nothing, from_one_fit
+from skvae.handover import all_or_nothing, methods_from_one_fit
 from skvae.likelihoods import Likelihood
 from skvae.networks import Network
 from skvae.objectives import Objective
@@ -30,7 +30,7 @@ __all__ = ["VAETransformer"]
 _LEAST_EFFECTIVE = 100
 
 
-@from_one_fit(
+@methods_from_one_fit(
     "transform",
     "inverse_transform",
     "sample",

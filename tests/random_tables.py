@@ -155,8 +155,8 @@ class TablePlan:
             "repeated": [f"column {j // 2}" for j in range(n)],
             "multi": pd.MultiIndex.from_product([["top"], [f"{j}" for j in range(n)]]),
             "tuples": [(j, j + 1) for j in range(n)],
-            "empty": ["", *(" " * j for j in range(1, n))],
-            "none": [None, *(f"{j}" for j in range(1, n))],
+            "empty": [" " * j for j in range(n)],
+            "none": [None, *(f"{j}" for j in range(1, n))][:n],
         }[self.names]
 
     def make(self):

@@ -1,12 +1,12 @@
-"""One fitted model in many threads, and fits and scores in other processes."""
+"""One fitted model in many threads, which may fit it, too."""
 
 import copy
 import pickle
-import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import cycle, product
 
@@ -15,13 +15,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
 from sklearn.datasets import load_wine
-from sklearn.model_selection import GridSearchCV
 
-from skvae import AETransformer, VAEImputer, VAEOutlierDetector, VAETransformer
+from skvae import (
+    AETransformer,
+    VAEImputer,
+    VAEOutlierDetector,
+    VAETransformer,
+    compression,
+    diagnostics,
+    inference_gap,
+    refine,
+)
 from skvae.callbacks import LogLikelihoodMonitor
+from skvae.core import passes
 from skvae.core.draws import shared_uniforms
 
 WINE = load_wine().data
@@ -278,7 +286,7 @@ def test_the_width_of_codes_may_change_while_they_are_put_into_frames(
     def ask():
         while not over.is_set():
             found = model.transform(WINE)
-            pd.testing.assert_frame_equal(found, expected[found.shape[1]])
+            assert found.equals(expected[found.shape[1]])
 
     with ThreadPoolExecutor(2) as pool:
         asking = [pool.submit(ask) for _ in range(2)]
@@ -319,170 +327,104 @@ def test_a_parameter_set_during_a_fit_stays_set():
     assert model.n_components_ == 2
 
 
+def test_of_two_fits_that_overlap_the_later_one_stays():
+    model, once = TRANSFORMER().fit(WINE), []
+
+    def fit_other():
+        if not once:
+            once.append(model.set_callbacks().fit(MIXED))
+
+    model.set_callbacks(DuringFit(fit_other)).fit(WINE[:, :4])
+    model.set_callbacks()
+    expected = TRANSFORMER().fit(WINE[:, :4])
+    for found in (model, pickle.loads(pickle.dumps(model))):
+        assert found.n_features_in_ == 4 and not hasattr(found, "feature_names_in_")
+        np.testing.assert_array_equal(
+            found.transform(WINE[:, :4]), expected.transform(WINE[:, :4])
+        )
+
+
+@pytest.mark.parametrize("look", [compression, diagnostics, inference_gap, refine])
+def test_a_look_into_a_model_is_of_one_fit(monkeypatch, look):
+    steps = {"n_steps": 2} if look in (inference_gap, refine) else {}
+    model = TRANSFORMER().fit(WINE)
+    expected, check_rows, once = look(model, WINE, **steps), model._check_rows, []
+
+    def fit_anew(self, X):
+        rows = check_rows(X)
+        if not once:
+            once.append(model.set_params(n_components=3).fit(2 * WINE))
+        return rows
+
+    monkeypatch.setattr(VAETransformer, "_check_rows", fit_anew)
+    found = look(model, WINE, **steps)
+    assert once and joblib.hash(found) == joblib.hash(expected)
+
+
+def test_a_handler_of_signals_may_ask_the_model_that_is_answering(monkeypatch):
+    model, few = TRANSFORMER().fit(WINE), WINE[:9]
+    expected, forward, once = model.score_samples(few), passes.Pass.forward, []
+
+    def interrupted(self, x):
+        outputs = forward(self, x)
+        if not once:
+            once.append(True)
+            for rows in (2 * few, WINE):
+                model.score_samples(rows)
+        return outputs
+
+    monkeypatch.setattr(passes.Pass, "forward", interrupted)
+    np.testing.assert_array_equal(model.score_samples(few), expected)
+    assert once
+
+
 # ---- threads of torch ----------------------------------------------------------------
 
 
-def test_each_thread_keeps_its_number_of_torchs_threads():
-    model = TRANSFORMER().fit(WINE)
+@contextmanager
+def a_fit_under_way():
+    """Another thread is in a fit for as long."""
     inside, over = threading.Event(), threading.Event()
 
     def wait():
         inside.set()
         assert over.wait(60)
 
+    with ThreadPoolExecutor(1) as pool:
+        fit = pool.submit(TRANSFORMER().set_callbacks(DuringFit(wait)).fit, WINE)
+        assert inside.wait(60)
+        try:
+            yield
+        finally:
+            over.set()
+        fit.result()
+
+
+@pytest.fixture
+def threads_of_torch():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_each_thread_keeps_its_number_of_torchs_threads(threads_of_torch):
+    model = TRANSFORMER().fit(WINE)
+
     def ask():
         torch.set_num_threads(3)
         model.score_samples(WINE)
         return torch.get_num_threads()
 
-    before = torch.get_num_threads()
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(clone(model).set_callbacks(DuringFit(wait)).fit, WINE)
-        assert inside.wait(60)
-        try:
-            assert pool.submit(ask).result() == 3
-        finally:
-            over.set()
-        first.result()
-    torch.set_num_threads(before)
+    with a_fit_under_way(), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(ask).result() == 3
 
 
-# ---- searches ------------------------------------------------------------------------
-
-GRID = {"n_components": [1, 2], "beta": [0.5, 1.0]}
-
-
-def searched(backend, n_jobs):
-    model = VAETransformer(max_iter=2, n_importance_samples=8, random_state=0)
-    with joblib.parallel_config(backend, n_jobs=n_jobs):
-        return GridSearchCV(model, GRID, cv=2).fit(WINE)
-
-
-# Python's own, of any process that has threads when it is forked.
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-@pytest.mark.parametrize("backend", ["threading", "multiprocessing", "loky"])
-def test_a_search_finds_the_same_on_every_backend(capfd, on_numpys_road, backend):
-    expected = searched("sequential", 1)
-    found = searched(backend, 2)
-    get_reusable_executor().shutdown()
-    assert found.best_params_ == expected.best_params_
-    for name in ("split0_test_score", "split1_test_score"):
-        np.testing.assert_array_equal(
-            found.cv_results_[name], expected.cv_results_[name]
-        )
-    assert capfd.readouterr() == ("", "")
-
-
-# ---- other processes -----------------------------------------------------------------
-
-#: Run by itself, so that a process that hangs takes nothing else along.
-IN_PROCESSES = """
-import multiprocessing, os, signal, sys, threading, time
-import numpy as np
-import torch
-from sklearn.datasets import load_digits
-from threadpoolctl import threadpool_info, threadpool_limits
-from skvae import VAEOutlierDetector, VAETransformer
-from skvae.networks import ConvNet
-
-X = load_digits().data[:200]
-few = {"max_iter": 1, "random_state": 0, "early_stopping": False}
-models = [
-    VAETransformer(2, **few),
-    VAEOutlierDetector(n_components=2, n_estimators=2, **few),
-    VAETransformer(2, network=ConvNet((1, 8, 8), channels=(8,)), **few),
-]
-torch.set_num_threads(2)
-threadpool_limits(2, user_api="blas")
-scores = [model.fit(X).score_samples(X) for model in models]
-torch.ones(500, 500) @ torch.ones(500, 500)  # the host has used torch's threads too
-
-
-def check():
-    for model, expected in zip(models, scores):
-        assert np.array_equal(model.score_samples(X), expected)
-        # Two threads add up the gradients of convolutions in another order than one.
-        again = model.fit(X).score_samples(X)
-        np.testing.assert_allclose(again, expected, rtol=1e-5)
-
-
-def pools():
-    blas = {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
-    return blas, torch.get_num_threads()
-
-
-def ends_well(function):
-    child = os.fork()
-    if not child:
-        try:
-            function()
-            os._exit(0)
-        except BaseException as error:
-            print(repr(error), flush=True)
-            os._exit(1)
-    began = time.monotonic()
-    while time.monotonic() < began + 60:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return status == 0
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
-
-
-def fork():
-    assert ends_well(check)
-
-
-def fork_among_threads():
-    stop = threading.Event()
-
-    def score():
-        while not stop.is_set():
-            models[0].score_samples(X)
-
-    def check_pools():
-        assert np.array_equal(models[0].score_samples(X), scores[0])
-        assert pools() == ({2}, 2), pools()
-
-    threads = [threading.Thread(target=score) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
-        assert all(ends_well(check_pools) for _ in range(5))
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert pools() == ({2}, 2)
-
-
-def pool(method):
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        for model, expected in zip(models, scores):
-            scored = pool.apply_async(model.score_samples, (X,))
-            refit = pool.apply_async(model.fit, (X,))
-            assert np.array_equal(scored.get(60), expected)
-            again = refit.get(60).score_samples(X)
-            np.testing.assert_allclose(again, expected, rtol=1e-5)
-
-
-if sys.argv[1] == "fork":
-    fork()
-    fork_among_threads()
-pool(sys.argv[1])
-"""
-
-
-@pytest.mark.parametrize("how", ["fork", "spawn"])
-def test_other_processes_fit_and_score_alike(how):
-    if how == "fork" and sys.platform in ("darwin", "win32"):
-        pytest.skip("Processes are not forked here, or not safely.")
-    # Python's own warning, of any process that has threads when it is forked.
-    own = "ignore:This process:DeprecationWarning"
-    command = [sys.executable, "-W", "error", "-W", own, "-c", IN_PROCESSES, how]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_new_threads_have_the_hosts_number_of_torchs_threads(threads_of_torch):
+    model = TRANSFORMER().fit(WINE)
+    with ThreadPoolExecutor(1) as pool:
+        with a_fit_under_way():  # from which the pool's thread takes its number
+            pool.submit(torch.get_num_threads).result()
+        pool.submit(model.score_samples, WINE).result()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 2

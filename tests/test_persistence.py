@@ -1,5 +1,6 @@
 """A fitted model, saved and loaded elsewhere, is the same model."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -263,3 +264,30 @@ def test_the_hash_of_a_fitted_model_survives_a_copy(name):
     """joblib's caches recognise it."""
     model, _ = models()[name]
     assert joblib.hash(pickle.loads(pickle.dumps(model))) == joblib.hash(model)
+
+
+class KeepsEstimator:
+    """A callback that holds the estimator, which holds the callback."""
+
+    def setup(self, estimator, context):
+        self.estimator = estimator
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
+)
+def test_a_model_whose_callback_holds_it_is_copied_whole(copied):
+    model = VAETransformer(2, max_iter=1, random_state=0).set_callbacks(
+        KeepsEstimator()
+    )
+    again = copied(model.fit(X))
+    np.testing.assert_array_equal(again.score_samples(X), model.score_samples(X))

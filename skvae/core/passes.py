@@ -218,13 +218,17 @@ class Forward:
         """As the perceptron itself."""
         if torch.is_grad_enabled():
             return self.network(weights, x)
-        if self._pass is None or self._pass.n_rows != len(x):
+        # Out of reach of a handler of signals, which may ask the model something.
+        work, self._pass = self._pass, None
+        if work is None or work.n_rows != len(x):
             # Buffers made in inference mode could not be written to outside of it.
             start = self.network, self._weights, len(x)
-            self._pass = call_within((UsualModes(),), Pass, *start)
+            work = call_within((UsualModes(),), Pass, *start)
         with np.errstate(all="ignore"):  # as torch does
-            locations, others = self._pass.forward(as_array(x))
-        return as_tensor(locations).clone(), as_tensor(others).clone()
+            locations, others = work.forward(as_array(x))
+        outputs = as_tensor(locations).clone(), as_tensor(others).clone()
+        self._pass = work
+        return outputs
 
 
 def _matrices(network: Perceptron, flat: Tensor) -> dict[str, Any]:
