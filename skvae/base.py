@@ -183,8 +183,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             **task_arguments,
             reconstruction_attributes={"_held_out_rows": held_out_rows},
         )
-        # To the caller of `fit`, past `fit` itself and what it is wrapped in.
-        warn_of_collapse(self, array, rows, stacklevel=6)
+        warn_of_collapse(self, array, rows)
 
     def _follow(
         self,

@@ -1,7 +1,6 @@
 """Whether training has ended with a code that says nothing, where it need not have."""
 
 import math
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 
 from skvae.core.reader import Reader
 from skvae.core.rows import gather
-from skvae.exceptions import PosteriorCollapseWarning
+from skvae.exceptions import PosteriorCollapseWarning, warn_caller
 from skvae.fitted import FittedModel
 from skvae.frames import Matrix
 
@@ -25,9 +24,7 @@ _LEAST_KL = 0.01
 _ROWS, _SHUFFLINGS, _MARGIN = 500, 3, 1.5
 
 
-def warn_of_collapse(
-    estimator: "BaseVAE", X: Matrix, rows: np.ndarray, stacklevel: int
-) -> None:
+def warn_of_collapse(estimator: "BaseVAE", X: Matrix, rows: np.ndarray) -> None:
     """Warn if a fitted model has no component in use, though the columns ask for one.
 
     Parameters
@@ -38,8 +35,6 @@ def warn_of_collapse(
         Validated.
     rows : ndarray of int
         Training rows.
-    stacklevel : int
-        Frames from the caller of this to whom the warning is told.
 
     References
     ----------
@@ -62,12 +57,11 @@ def warn_of_collapse(
         remedies.append('init="pca", with a network that has a linear path')
     if not estimator.standardize:
         remedies.append("standardize=True")
-    warnings.warn(
+    warn_caller(
         "No component of the code is active: none has a KL divergence of "
         f"{_LEAST_KL} nats, so that codes say nothing of rows. Unless the columns are "
         f"independent of each other, try {'; '.join(remedies)}.",
         PosteriorCollapseWarning,
-        stacklevel=stacklevel + 1,
     )
 
 

@@ -1,6 +1,12 @@
-"""Warnings of the package's own, so that they can be filtered by name."""
+"""Warnings: those of the package's own by name, and where they point to."""
 
-__all__ = ["PosteriorCollapseWarning"]
+import sys
+import warnings
+
+__all__ = ["PosteriorCollapseWarning", "warn_caller"]
+
+#: Packages whose lines say nothing to whoever called the first of them.
+_BETWEEN = ("skvae", "sklearn", "joblib")
 
 
 class PosteriorCollapseWarning(UserWarning):
@@ -22,3 +28,20 @@ class PosteriorCollapseWarning(UserWarning):
     >>> from skvae import PosteriorCollapseWarning
     >>> warnings.simplefilter("ignore", PosteriorCollapseWarning)
     """
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn of the line that called the package, however it came here.
+
+    Parameters
+    ----------
+    message : str
+    category : type of Warning, default=UserWarning
+    """
+    frame, level = sys._getframe(1), 2
+    while (
+        frame.f_back is not None
+        and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN
+    ):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

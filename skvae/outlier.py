@@ -1,6 +1,5 @@
 """VAEOutlierDetector: which rows are unlike the others, how sure that is, and why."""
 
-import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -17,6 +16,7 @@ from skvae.base import BaseVAE
 from skvae.compat import Interval, StrOptions, fit_context, set_output_config
 from skvae.conformal import conformal_p_values
 from skvae.ensemble import SCORES, Ensemble
+from skvae.exceptions import warn_caller
 from skvae.frames import Matrix, Table
 from skvae.handover import all_or_nothing, methods_from_one_fit
 from skvae.histograms import fit_histograms
@@ -465,11 +465,10 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
                 "row."
             )
         if 1 / (n_rows + 1) > alpha:
-            warnings.warn(
+            warn_caller(
                 f"With {n_rows} calibration rows no p-value is below "
                 f"{1 / (n_rows + 1):.3g}, so none is at most {alpha:.3g}: nothing will "
-                "be flagged. Fit on more rows, or with a larger calibration_fraction.",
-                stacklevel=4,
+                "be flagged. Fit on more rows, or with a larger calibration_fraction."
             )
         return conformal_p_values(self.score_samples(X), self.calibration_scores_)
 

@@ -1,6 +1,5 @@
 """VAETransformer: the variational autoencoder as a scikit-learn transformer."""
 
-import warnings
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, Literal, Self
@@ -15,6 +14,7 @@ from torch.distributions import Distribution
 from skvae import columns, frames
 from skvae.base import BaseVAE, draw_seed
 from skvae.compat import fit_context
+from skvae.exceptions import warn_caller
 from skvae.frames import Table
 from skvae.handover import all_or_nothing, methods_from_one_fit
 from skvae.likelihoods import Likelihood
@@ -428,11 +428,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
             row = self._check_values(columns.partial_row(given, fitted.table))
             rows, effective = fitted.draws_given(n_samples, row, seed)
             if effective < _LEAST_EFFECTIVE:
-                warnings.warn(
+                warn_caller(
                     f"The draws given {given!r} are worth only {effective:.0f} "
                     "independent ones: the model hardly ever produces such rows. Take "
-                    "them with caution, or give fewer columns.",
-                    stacklevel=4,
+                    "them with caution, or give fewer columns."
                 )
         return frames.restore(rows, fitted.table.layout, dtypes=True)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_wine
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvae import (
@@ -32,6 +33,13 @@ def test_a_collapsed_code_is_told_with_its_remedies():
     assert "init=" not in message  # that is how it began
     assert warning.filename == __file__
     assert vae.kl_per_component_.max() < 0.01
+
+
+@pytest.mark.parametrize("pipe", [lambda model: model, make_pipeline], ids=["", "pipe"])
+def test_the_warning_points_to_the_line_that_called_the_package(pipe):
+    with pytest.warns(PosteriorCollapseWarning) as record:
+        pipe(collapsed()).fit_transform(TINY)
+    assert record[0].filename == __file__
 
 
 def test_other_settings_call_for_other_remedies():

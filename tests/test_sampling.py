@@ -287,8 +287,9 @@ def test_a_warning_where_few_draws_count(linear):
         linear.sample(5, given={"a": 3.0}, random_state=0)
     # Columns that go together, asked to be far apart.
     hopeless = {"a": 1e3, "b": 1e3, "d": -1e3}
-    with pytest.warns(UserWarning, match="worth only .* independent"):
+    with pytest.warns(UserWarning, match="worth only .* independent") as record:
         drawn = linear.sample(5, given=hopeless, random_state=0)
+    assert record[0].filename == __file__
     assert (drawn["a"] == 1e3).all()
 
 

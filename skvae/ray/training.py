@@ -180,7 +180,7 @@ def _fit(
             ],
         }
     )
-    warn_of_collapse(model, sample, drawn, stacklevel=3)
+    warn_of_collapse(model, sample, drawn)
     return model
 
 
