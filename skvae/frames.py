@@ -94,7 +94,7 @@ def holds_numbers(X: Table) -> bool:
     if _container(X) == "array":
         return _is_numeric(X.dtype)
     return not any(
-        column.is_object() or column.is_wide() or not column.holds_numbers()
+        column.is_object() or column.is_foreign() or not column.holds_numbers()
         for column in columns_of(X)
     )
 
@@ -144,7 +144,7 @@ def restore(
     kept = [
         _pandas_labels(str(dtype), levels[j], layout["ordered"][j])
         if j in levels and dtype is not None
-        else dtype
+        else _pandas_numbers(dtype)
         for j, dtype in enumerate(kept)
     ]
     return _pandas_frame(layout["columns"], columns, kept, index)
@@ -166,15 +166,20 @@ def fill(X: Table, holes: np.ndarray, values: np.ndarray, layout: Layout) -> Tab
         From `describe`, of a table of the same columns.
     """
     holes = holes & ~np.isnan(values).any(axis=0)  # less columns that fit saw empty
-    # Of a column without holes nothing is taken, whatever its dtype can hold.
-    values = np.where(holes.any(axis=0), values, 0.0)
+    is_filled = np.asarray(holes.any(axis=0))
+    # Of the other columns nothing is taken, whatever their dtypes can hold.
+    values = np.where(is_filled, values, 0.0)
     container = _container(X)
     if container == "array":
         filled = X.copy()
         typed = restore(values, {**layout, "container": "array"}, dtypes=False)
-        filled[holes] = typed[holes]
+        new = typed[holes]
+        filled[holes] = new if X.dtype == object else _cast(new, str(X.dtype))
         return filled
-    dtypes: list[str | None] = [str(dtype) for dtype in X.dtypes]
+    dtypes = [
+        str(dtype) if filled else None
+        for dtype, filled in zip(X.dtypes, is_filled, strict=True)
+    ]
     for j in np.flatnonzero(holes.all(axis=0)):
         if not _can_hold(str(dtypes[j]), values[:, j], layout["levels"].get(j)):
             alike = container == layout["container"]
@@ -182,7 +187,7 @@ def fill(X: Table, holes: np.ndarray, values: np.ndarray, layout: Layout) -> Tab
     own = {**layout, "container": container, "columns": X.columns, "dtypes": dtypes}
     typed = restore(values, own, dtypes=True, index=getattr(X, "index", None))
     fill_frame = _filled_pandas if container == "pandas" else _filled_polars
-    return fill_frame(X, typed, holes, np.flatnonzero(holes.any(axis=0)))
+    return fill_frame(X, typed, holes, np.flatnonzero(is_filled))
 
 
 def _filled_pandas(
@@ -299,6 +304,11 @@ def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
     if name.startswith("float"):
         ends = np.finfo(name)
         return values.clip(ends.min, ends.max).astype(name)
+    if name.startswith("decimal"):
+        precision, scale = map(int, re.findall(r"-?\d+", dtype)[-2:])
+        beyond = np.nextafter(10.0 ** (precision - scale), 0)
+        largest = min((10.0**precision - 1) / 10.0**scale, beyond)
+        return values.clip(-largest, largest)
     return values
 
 
@@ -328,6 +338,19 @@ def _pandas_frame(
     )
     frame.columns = labels
     return frame
+
+
+def _pandas_numbers(dtype: str | None) -> Any:
+    """A dtype of numbers, from how it prints."""
+    decimals = re.match(r"(decimal\d+)\((-?\d+), (-?\d+)\)", str(dtype))
+    if decimals is None:
+        return dtype
+    # Arrow's, which pandas cannot read from their name.
+    import pandas as pd
+    import pyarrow as pa
+
+    kind, precision, scale = decimals.groups()
+    return pd.ArrowDtype(getattr(pa, kind)(int(precision), int(scale)))
 
 
 def _pandas_labels(dtype: str, levels: Sequence[Any], ordered: bool) -> Any:

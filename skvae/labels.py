@@ -104,9 +104,12 @@ class Column:
             return all(isinstance(cell, Integral) for cell in cells)
         return self._dtype.lower().startswith(("int", "uint", "bool"))
 
-    def is_wide(self) -> bool:
-        """Whether the dtype is one of numbers that NumPy has no dtype for."""
-        return self._dtype.lower().startswith(("int128", "uint128", "decimal"))
+    def is_foreign(self) -> bool:
+        """Whether NumPy has no such numbers, or scikit-learn no matrix of them."""
+        dtype = self._dtype.lower()
+        if dtype.startswith("sparse"):
+            return bool(self._values.dtype.fill_value != 0)
+        return dtype.startswith(("int128", "uint128", "decimal", "null"))
 
     def numbers(self) -> np.ndarray:
         """The column as float64, NaN for holes.

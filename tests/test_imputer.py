@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvae import VAEImputer
+from skvae import VAEImputer, VAETransformer
 from skvae.likelihoods import Gaussian
 
 RANDOM = np.random.default_rng(0)
@@ -499,6 +499,32 @@ def test_holes_of_whole_columns_that_were_empty_in_fit_stay():
     assert small().fit(table).transform(rows).equals(rows)
 
 
+def test_what_is_too_large_for_float32_is_its_largest():
+    scale = np.array([1e60, 1.0, 1.0, 1.0])
+    filled = small().fit(HOLES * scale).transform(HOLES.astype("float32"))
+    assert filled.dtype == np.float32 and np.isfinite(filled).all()
+
+
+def test_sparse_columns_are_filled():
+    table = pd.DataFrame(HOLES).astype(pd.SparseDtype(float, np.nan))
+    filled = small().fit(table).transform(table)
+    np.testing.assert_allclose(filled, small().fit_transform(HOLES))
+
+
+def test_arrows_decimals_are_filled_and_drawn():
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    kind = pd.ArrowDtype(pyarrow.decimal128(6, 2))
+    table = pd.DataFrame({"a": X[:, 0] * 1_250, "b": X[:, 0]}).astype(kind)
+    assert table["a"].max() > 9_800  # four digits are the most, and draws go further
+    with_hole = table.copy()
+    with_hole.loc[3, "a"] = None
+    filled = small().fit_transform(with_hole)
+    assert filled.dtypes.equals(table.dtypes) and filled.notna().all(axis=None)
+    drawn = VAETransformer(1, max_iter=1, random_state=0).fit(table).sample(1_000)
+    assert drawn.dtypes.equals(table.dtypes)
+    assert float(drawn["a"].max()) == 9999.99
+
+
 def test_holes_in_decimals_are_filled():
     table = pl.DataFrame({"a": [None, *np.arange(9) / 4], "b": np.arange(10) / 4})
     table = table.cast(pl.Decimal(10, 2))
@@ -517,3 +543,7 @@ def test_arrows_categories_are_filled(ordered):
     filled = small().fit_transform(table)
     assert filled.dtypes.equals(table.dtypes)
     assert filled.notna().all(axis=None)
+    # And of a column of nothing that was one of numbers in fit, nothing is taken.
+    table["p"] = pd.Series([None] * 6, dtype=table["q"].dtype)
+    filled = small().fit(table.assign(p=np.nan)).transform(table)
+    pd.testing.assert_frame_equal(filled, table)
