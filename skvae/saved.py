@@ -9,6 +9,7 @@ import reprlib
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,8 @@ def _unmarked(state: Any) -> tuple[dict[str, Any], int, str]:
         raise ValueError("not all of its attributes have names")
     attributes = dict(state)
     attributes.pop("_checksum", None)
-    state_format = attributes.pop("_state_format", STATE_FORMAT)
+    # States without a mark are older than the marks.
+    state_format = attributes.pop("_state_format", 1)
     version = attributes.pop("_skvae_version", __version__)
     if type(state_format) is not int or state_format < 1:
         raise ValueError(f"its state format is {reprlib.repr(state_format)}")
@@ -137,7 +139,7 @@ def _checksum(state: Mapping[str, Any]) -> str:
     Callbacks are left out: one that holds the estimator is not whole when that is read.
     """
     words: list[str] = []
-    buffers: list[bytes] = []
+    buffers: list[bytes | memoryview] = []
     # In the order of names, since loading may set attributes in another.
     for name in sorted(state.keys() - {"_checksum", "_skl_callbacks"}):
         _spell(name, words, buffers)
@@ -149,7 +151,7 @@ def _checksum(state: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _spell(value: Any, words: list[str], buffers: list[bytes]) -> None:
+def _spell(value: Any, words: list[str], buffers: list[bytes | memoryview]) -> None:
     """Append a value to what is hashed; each word says how far it goes."""
     if isinstance(value, str):
         words.append(f"str {len(value)} {value}")
@@ -176,12 +178,15 @@ def _spell(value: Any, words: list[str], buffers: list[bytes]) -> None:
         words.append(f"<{type(value).__name__}>")
 
 
-def _spell_array(array: np.ndarray, words: list[str], buffers: list[bytes]) -> None:
+def _spell_array(
+    array: np.ndarray, words: list[str], buffers: list[bytes | memoryview]
+) -> None:
     words.append(f"array {array.dtype.str} {array.shape} ")
     if array.dtype.hasobject:  # its bytes are addresses
         _spell(array.ravel().tolist(), words, buffers)
-    else:
-        buffers.append(array.tobytes())
+    elif array.nbytes:
+        # No copy: a small file may say a thousand times that there is a large array.
+        buffers.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 # ---- the parts of a model ------------------------------------------------------------
@@ -194,6 +199,8 @@ def _check_model(attributes: Mapping[str, Any]) -> None:
     if lacking:
         raise ValueError(f"its state lacks {', '.join(sorted(lacking))}")
     geometry, weights = state["geometry"], state["weights"]
+    _check_columns(state["table"])
+    _check_network(geometry["network"], np.size(weights))
     model = build_model(geometry, TableEncoder.from_state(state["table"]))
     _check_numbers("weights", weights, model.n_weights)
     if weights.ndim > 2:
@@ -210,6 +217,36 @@ def _check_model(attributes: Mapping[str, Any]) -> None:
         sizes = model.posterior.n_outputs(model.n_components)
         for name, size in zip(("locations", "others"), sizes, strict=True):
             _check_numbers(f"{name} of the prior", state["prior"][name], size)
+
+
+def _check_columns(table: Mapping[str, Any]) -> None:
+    """Raise unless each column stands in one block, and there are no others."""
+    blocks = [block["columns"] for block in table["blocks"]]
+    for numbers in (*blocks, table["gaps"]):
+        if not isinstance(numbers, np.ndarray) or numbers.dtype.kind not in "iu":
+            raise ValueError("its columns are not all of them numbered")
+    columns = np.concatenate(blocks)
+    if not np.array_equal(np.sort(columns), np.arange(len(columns))):
+        raise ValueError(f"its columns are {reprlib.repr(columns.tolist())}")
+    if not np.isin(table["gaps"], columns).all():
+        raise ValueError("it has holes in columns that it does not have")
+    whole, *ends = table["whole"]
+    known = set(columns.tolist())
+    if not known.issuperset(whole) or [*map(len, ends)] != [len(whole)] * 2:
+        raise ValueError("it has whole numbers in columns that it does not have")
+
+
+def _check_network(settings: Any, n_weights: int) -> None:
+    """Raise if a network has more layers, or wider ones, than there are weights."""
+    if not isinstance(settings, Mapping):
+        return  # it is one of the user's own, of which nothing is known
+    for name, value in settings["params"].items():
+        sizes = value if isinstance(value, list | tuple) else [value]
+        if sum(int(size) for size in sizes if isinstance(size, Integral)) > n_weights:
+            raise ValueError(
+                f"{name} of its network is {reprlib.repr(value)}, for {n_weights:,} "
+                "weights"
+            )
 
 
 def _check_numbers(name: str, array: Any, width: int) -> None:

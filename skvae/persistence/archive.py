@@ -4,17 +4,19 @@ A file is a zip archive of arrays, each in NumPy's own format, and of a descript
 JSON of what they are parts of. Nothing in it is built here.
 """
 
+import copy
 import hashlib
 import io
 import math
 import re
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 
-__all__ = ["GLANCE", "SCHEMA", "START", "opened", "sealed"]
+__all__ = ["GLANCE", "SCHEMA", "START", "Member", "opened", "sealed"]
 
 #: The member that describes the others.
 SCHEMA = "schema.json"
@@ -32,8 +34,13 @@ _LENGTH_OF_SEAL = len(_SEAL) + 64  # hexadecimal digits
 
 #: `dump` compresses the description alone. What is much larger unpacked is a trap.
 _MOST_UNPACKED_PER_BYTE = 100
-_ALWAYS_UNPACKED = 2**26
+_ALWAYS_UNPACKED = 2**24
+#: Descriptions of thousands of labels shrink to a 47th; objects made of one are larger.
+_MOST_DESCRIBED_PER_BYTE = 60
+_ALWAYS_DESCRIBED = 2**21
 _MOST_MEMBERS = 50_000
+#: So many entries may an array have that has no bytes, such as rows without columns.
+_MOST_HOLLOW = 2**22
 _NAME = re.compile(r"[\w-]+\.(npy|npz|bin)")
 
 #: How files begin that are taken for models, and what they are.
@@ -96,29 +103,50 @@ def _check_seal(content: bytes) -> None:
 # ---- the members ---------------------------------------------------------------------
 
 
-def opened(content: bytes) -> ZipFile:
-    """The archive, whose members can then be read without surprises.
+class Member(NamedTuple):
+    """What is known of a member of the archive."""
+
+    n_bytes: int
+    #: Of arrays alone.
+    shape: tuple[int, ...] | None = None
+    dtype: np.dtype | None = None
+
+
+def opened(content: bytes) -> tuple[bytes, Mapping[str, Member]]:
+    """The description in a file, and its members, which unpack to what they say.
 
     Parameters
     ----------
     content : bytes
         All of the file.
 
+    Returns
+    -------
+    description : bytes
+    members : dict of str to Member
+        The others, by name.
+
     Raises
     ------
     ValueError, BadZipFile
-        If something was damaged since it was written, or would fill the memory.
+        If something was damaged since it was written, or unpacks to much more than the
+        file has bytes.
     """
     if not content.startswith(START):
         raise ValueError(_described(content))
     _check_seal(content)
-    archive = ZipFile(io.BytesIO(content))
-    _check_members(archive.infolist(), len(content))
-    for name in archive.namelist():
-        part = archive.read(name)  # which raises if its own checksum is another
-        if name.endswith(".npy"):
-            _check_array(name, part)
-    return archive
+    description, members = b"", {}
+    with ZipFile(io.BytesIO(content)) as archive:
+        _check_members(archive.infolist(), len(content))
+        for member in archive.infolist():
+            part = _unpacked(archive, member)
+            if member.filename == SCHEMA:
+                description = part
+            elif member.filename.endswith(".npy"):
+                members[member.filename] = _array(member.filename, part)
+            else:
+                members[member.filename] = Member(len(part))
+    return description, members
 
 
 def _check_members(members: Sequence[ZipInfo], n_bytes: int) -> None:
@@ -138,10 +166,32 @@ def _check_members(members: Sequence[ZipInfo], n_bytes: int) -> None:
         raise ValueError(
             f"it has {n_bytes:,} bytes, and would have {unpacked:,} when unpacked"
         )
+    described = members[names.index(SCHEMA)].file_size
+    if described > _ALWAYS_DESCRIBED + _MOST_DESCRIBED_PER_BYTE * n_bytes:
+        raise ValueError(
+            f"it has {n_bytes:,} bytes, and a description of {described:,}"
+        )
 
 
-def _check_array(name: str, content: bytes) -> None:
-    """Raise unless it is an array of plain values, as large as it says."""
+def _unpacked(archive: ZipFile, member: ZipInfo) -> bytes:
+    """A member, of which no more is unpacked than it says that there is.
+
+    Its own checksum is compared on the way.
+    """
+    longer = copy.copy(member)
+    longer.file_size += 1  # zipfile would cut off silently what is more
+    with archive.open(longer) as stream:
+        part = stream.read(longer.file_size)
+    if len(part) != member.file_size:
+        raise ValueError(
+            f"its member {member.filename} has not the {member.file_size:,} bytes that "
+            "it says"
+        )
+    return part
+
+
+def _array(name: str, content: bytes) -> Member:
+    """What an array is like, if it is one of plain values, as large as it says."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
@@ -150,12 +200,15 @@ def _check_array(name: str, content: bytes) -> None:
         shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     if dtype.hasobject:
         raise ValueError(f"its array {name} holds a pickle")
-    n_bytes = len(content) - file.tell()
-    if math.prod(shape) * dtype.itemsize != n_bytes:
+    n_bytes, n_entries = len(content) - file.tell(), math.prod(n or 1 for n in shape)
+    is_hollow = not n_bytes and n_entries > (_MOST_HOLLOW if dtype.itemsize else 1)
+    is_other = math.prod(shape) * dtype.itemsize != n_bytes
+    if is_hollow or is_other or min(shape, default=0) < 0:
         raise ValueError(
             f"its array {name} of shape {reprlib.repr(shape)} and type {dtype} has "
             f"{n_bytes:,} bytes"
         )
+    return Member(max(n_bytes, n_entries), shape, dtype)
 
 
 # ---- what else a file may be ---------------------------------------------------------
@@ -173,7 +226,8 @@ def _described(content: bytes) -> str:
         return "it is empty. Save the model again"
     for start, kind in _OTHERS:
         if content.startswith(start):
-            return f"it seems to be {kind}" + _OF_PICKLES * ("pickle" in kind)
+            advice = _OF_PICKLES if "pickle" in kind else ""
+            return f"it seems to be {kind}{advice}"
     if not set(content[:GLANCE]) & _NOT_IN_TEXT:
         return "it seems to be text, such as a table"
     return "it is no file of skops"

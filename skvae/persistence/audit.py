@@ -1,4 +1,7 @@
-"""Which types a file may name: those of which loading does nothing but set attributes.
+"""Which types a file may name: those of which loading does little but set attributes.
+
+What it calls are plain types of Python and NumPy, with the text that keys are made of
+and with arrays; `torch.device`; and what estimators set their state by.
 
 skops has an audit of its own, which asks whether a type is trusted, whatever is to be
 done with it. Here it is asked first, of each kind of part by itself: what is harmless
@@ -7,15 +10,18 @@ as data may not be so as something to call.
 
 import functools
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn import metrics, model_selection
+from sklearn.base import BaseEstimator
 from sklearn.compose import make_column_selector
 from sklearn.dummy import DummyClassifier
 from sklearn.utils import all_estimators
 
+import skvae
 from skvae import (
     AETransformer,
     VAEImputer,
@@ -30,10 +36,7 @@ from skvae import (
 )
 from skvae.autoencoder import SquaredError
 
-__all__ = ["name_of", "parts_of", "untrusted"]
-
-#: The first whose parts all have their types beside them.
-_LEAST_PROTOCOL = 2
+__all__ = ["has_attributes", "name_of", "of_later_versions", "untrusted"]
 
 _ESTIMATORS = (AETransformer, VAEImputer, VAEOutlierDetector, VAETransformer)
 _FAMILIES = (likelihoods, networks, objectives, optimizers, posteriors, priors)
@@ -45,6 +48,15 @@ _OURS = (
     networks.ConvNet,
     posteriors.Point,
 )
+#: What of scikit-learn has compiled code follow fitted arrays, wherever these lead: a
+#: crafted model ends the process. So do trees, of which the type is not trusted.
+_FOLLOWS_ARRAYS = (
+    "sklearn.cluster.",
+    "sklearn.linear_model._coordinate_descent",
+    "sklearn.linear_model._stochastic_gradient",
+    "sklearn.neighbors.",
+    "sklearn.svm.",
+)
 
 
 def untrusted(parts: Iterable[tuple[str, str]], trusted: Collection[str]) -> set[str]:
@@ -53,7 +65,7 @@ def untrusted(parts: Iterable[tuple[str, str]], trusted: Collection[str]) -> set
     Parameters
     ----------
     parts : iterable of tuple
-        Kind and type of each, from `parts_of`.
+        Kind and type of each, from `schema.parts_of`.
     trusted : collection of str
         Names of types that the caller trusts, whatever is done with them.
     """
@@ -66,74 +78,13 @@ def untrusted(parts: Iterable[tuple[str, str]], trusted: Collection[str]) -> set
     }
 
 
-def parts_of(schema: Any, newest: int) -> set[tuple[str, str]]:
-    """Kinds and types of all parts that skops would build.
-
-    Parameters
-    ----------
-    schema : object
-        What the file says that it holds, from JSON.
-    newest : int
-        The newest protocol that is known to skops.
-
-    Raises
-    ------
-    ValueError
-        If this is nothing that skops writes.
-    """
-    if not isinstance(schema, dict) or "__loader__" not in schema:
-        raise ValueError("its description is none of an object")
-    protocol = schema.get("protocol")
-    if type(protocol) is not int or not _LEAST_PROTOCOL <= protocol <= newest:
-        raise ValueError(
-            f"it was written in protocol {protocol!r} of skops, and skvae reads "
-            f"{_LEAST_PROTOCOL} to {newest} with the skops that is installed"
-        )
-    found = _Parts()
-    found.count(schema)
-    return found.types
-
-
-class _Parts:
-    """Kinds and types of parts, which are counted."""
-
-    def __init__(self) -> None:
-        self.types: set[tuple[str, str]] = set()
-        self._by_identity: dict[Any, tuple[str, str, int]] = {}
-        self._by_file: dict[Any, Any] = {}
-
-    def count(self, value: Any) -> int:
-        """How many parts a value consists of.
-
-        An object that occurs twice is written out twice, and built once. If a few words
-        could stand for it, or for a file of the archive, then a small file could be one
-        that takes forever.
-        """
-        if isinstance(value, list):
-            return sum(map(self.count, value))
-        if not isinstance(value, dict):
-            return 0
-        n_parts = sum(map(self.count, value.values()))
-        if "__loader__" not in value:
-            return n_parts
-        kind, name = value["__loader__"], f"{value['__module__']}.{value['__class__']}"
-        self.types.add((kind, name))
-        self._check_once(value, (kind, name, n_parts))
-        content = value.get("content")
-        is_state = isinstance(content, dict) and content.get("__loader__") == "DictNode"
-        if kind == "ObjectNode" and name in _WITH_STATE and not is_state:
-            raise ValueError(f"its {value['__class__']} is one without attributes")
-        return n_parts + 1
-
-    def _check_once(self, value: dict[str, Any], part: tuple[str, str, int]) -> None:
-        identity, file = value.get("__id__"), value.get("file")
-        if identity and self._by_identity.setdefault(identity, part) != part:
-            raise ValueError("two parts of it claim to be the same object")
-        if file is None:
-            return
-        if self._by_file.setdefault(file, value) is not value:
-            if not identity or identity != self._by_file[file].get("__id__"):
-                raise ValueError(f"two parts of it are made of the same {file!r}")
+def of_later_versions(names: Iterable[str]) -> list[str]:
+    """Those of some names that only a later version of skvae can have given."""
+    return sorted(
+        name
+        for name in names
+        if name.startswith("skvae.") and not (_named(name) or _is_of_a_file(name))
+    )
 
 
 def name_of(kind: type) -> str:
@@ -141,8 +92,15 @@ def name_of(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-#: skops would make these without attributes, where a file has none.
-_WITH_STATE = frozenset(map(name_of, _ESTIMATORS))
+def has_attributes(name: str) -> bool:
+    """Whether a type of this name is an estimator that is known: all of them have."""
+    return name in _estimators()
+
+
+@functools.cache
+def _estimators() -> frozenset[str]:
+    known = (*_ESTIMATORS, *_scikit_learns())
+    return frozenset(name_of(kind) for kind in known if issubclass(kind, BaseEstimator))
 
 
 @functools.cache
@@ -154,7 +112,6 @@ def _harmless() -> Mapping[str, frozenset[str]]:
     }
     plain = {f"builtins.{name}" for name in ("bool", "float", "int", "list", "str")}
     names: dict[str, Collection[str]] = {
-        "BytearrayNode": ["builtins.bytearray"],
         "BytesNode": ["builtins.bytes"],
         "ConstructorFromReduceNode": ["torch.device"],
         "DTypeNode": ["numpy.dtype"],
@@ -175,15 +132,24 @@ def _harmless() -> Mapping[str, frozenset[str]]:
     return {kind: frozenset(some) for kind, some in names.items()}
 
 
-def _scikit_learns() -> Iterator[type]:
+@functools.cache
+def _scikit_learns() -> tuple[type, ...]:
     """Estimators, and what searches and column transformers hold."""
-    yield from (kind for _, kind in all_estimators())
-    for kind in vars(model_selection).values():
-        if isinstance(kind, type) and hasattr(kind, "split"):
-            yield kind
-    yield type(metrics.get_scorer("accuracy"))
-    yield type(metrics.check_scoring(DummyClassifier()))
-    yield make_column_selector
+    return (
+        *(kind for _, kind in all_estimators() if not _follows_arrays(kind)),
+        *(kind for kind in vars(model_selection).values() if _is_splitter(kind)),
+        type(metrics.get_scorer("accuracy")),
+        type(metrics.check_scoring(DummyClassifier())),
+        make_column_selector,
+    )
+
+
+def _follows_arrays(kind: type) -> bool:
+    return any(base.__module__.startswith(_FOLLOWS_ARRAYS) for base in kind.__mro__)
+
+
+def _is_splitter(kind: Any) -> bool:
+    return isinstance(kind, type) and hasattr(kind, "split")
 
 
 @functools.cache
@@ -195,7 +161,18 @@ def _scores() -> frozenset[str]:
 
 def _is_ufunc(name: str) -> bool:
     """Whether this is a function of numbers, such as numpy.tanh."""
+    is_numeric = name.partition(".")[0] in ("numpy", "scipy")
+    return is_numeric and isinstance(_named(name), np.ufunc)
+
+
+def _is_of_a_file(name: str) -> bool:
+    """Whether it is in a module of skvae that nothing has imported so far."""
+    module = name.rpartition(".")[0]
+    path = Path(skvae.__file__).parents[1] / f"{module.replace('.', '/')}.py"
+    return module not in sys.modules and path.exists()
+
+
+def _named(name: str) -> Any:
+    """What has this name in a module that is imported, or None."""
     module, _, attribute = name.rpartition(".")
-    if module.partition(".")[0] not in ("numpy", "scipy"):
-        return False
-    return isinstance(getattr(sys.modules.get(module), attribute, None), np.ufunc)
+    return getattr(sys.modules.get(module), attribute, None)

@@ -2,21 +2,12 @@
 
 import functools
 import json
-import struct
 from unittest.mock import patch
-from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED
+from zipfile import ZIP_STORED
 
 import numpy as np
 import skops.io
-from saved.damaged import (
-    archive_of,
-    evil_array,
-    members_of,
-    models,
-    one_of,
-    whole,
-    written,
-)
+from saved.damaged import archive_of, members_of, models, one_of, whole
 
 from skvae import VAETransformer
 from skvae.persistence.archive import SCHEMA, sealed
@@ -185,140 +176,6 @@ def meddled(rng):
     return name, packed(schema, members)
 
 
-# ---- traps ---------------------------------------------------------------------------
-
-
-def with_part(new):
-    """A trap in which the first parameter is another part."""
-
-    def make(schema, members):
-        parameters = schema["content"]["content"]
-        parameters[next(iter(parameters))] = new
-        return packed(schema, members)
-
-    return make
-
-
-def with_array(content):
-    """A trap in which the largest array is something else."""
-
-    def make(schema, members):
-        largest = max(members, key=lambda name: len(members[name]))
-        return packed(schema, {**members, largest: content})
-
-    return make
-
-
-def with_member(name, content=b"content"):
-    """A trap with a further member."""
-    return lambda schema, members: packed(schema, {**members, name: content})
-
-
-def header(shape, dtype="<f4"):
-    """An array that says that it has some shape, followed by a few numbers."""
-    said = {"descr": dtype, "fortran_order": False, "shape": shape}
-    said = str(said).ljust(117).encode() + b"\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(said)) + said + bytes(64)
-
-
-def laughing(schema, members):
-    """Each list holds the next one twice, the second time by its identity alone."""
-    inner = {**text(1), "__id__": 100}
-    for identity in range(101, 160):
-        stub = {**inner, "content": []}
-        inner = {**listed(inner, stub), "__id__": identity}
-    return with_part(inner)(schema, members)
-
-
-def read_often(schema, members):
-    largest = max(members, key=lambda name: len(members[name]))
-    reading = (
-        part("builtins.bytes", "BytesNode", file=largest, __id__=10 + i)
-        for i in range(10_000)
-    )
-    return with_part(listed(*reading))(schema, members)
-
-
-def swapped_members(schema, members):
-    first, second = sorted(members, key=lambda name: len(members[name]))[-2:]
-    exchanged = {first: members[second], second: members[first]}
-    return packed(schema, {**members, **exchanged})
-
-
-def of_one_name(schema, members):
-    """The description twice; the first is another one than the second."""
-    content = packed(schema, {**members, "schema_json": b"[]"})
-    return resealed(content.replace(b"schema_json", SCHEMA.encode()))
-
-
-def encrypted(schema, members):
-    content = bytearray(packed(schema, members))
-    content[content.rindex(b"PK\x01\x02") + 8] |= 1
-    return resealed(bytes(content))
-
-
-def resealed(content):
-    """The same file when it has been changed, with a checksum that is right again."""
-    return sealed(content[: -len(sealed(b""))] + b"\x00\x00")
-
-
-def nested(start, end, depth):
-    return start.encode() * depth + end.encode() * depth
-
-
-LIST = '{"__class__":"list","__module__":"builtins","__loader__":"ListNode","content":['
-#: By name, from the description of a model and its other members.
-TRAPS = {
-    "bomb": lambda s, m: packed(s, {**m, "1.bin": bytes(2**28)}, ZIP_DEFLATED),
-    "many_members": lambda s, m: packed(s, {f"{i}.bin": b"" for i in range(50_001)}),
-    "nested_lists": lambda s, m: packed(nested("[", "]", 100_000), m),
-    "nested_parts": lambda s, m: packed(
-        LIST.encode() * 20_000 + b"]," + b'"protocol":2}' * 20_000, m
-    ),
-    "deep_parts": lambda s, m: with_part(
-        functools.reduce(lambda inner, _: listed(inner), range(200), text(1))
-    )(s, m),
-    "nested_text": with_part(part("builtins.str", "JsonNode", "[" * 100_000)),
-    "large_number": with_part(part("builtins.str", "JsonNode", "9" * 10_000)),
-    "large_slice": with_part(
-        part("builtins.slice", "SliceNode", {"start": [], "stop": {}, "step": None})
-    ),
-    "no_json": lambda s, m: packed(b"\x00\x01", m),
-    "a_list": lambda s, m: packed([s], m),
-    "a_number": lambda s, m: packed(1, m),
-    "no_part": lambda s, m: packed({"protocol": 2}, m),
-    "old_protocol": lambda s, m: packed({**s, "protocol": 0}, m),
-    "true_protocol": lambda s, m: packed({**s, "protocol": True}, m),
-    "new_protocol": lambda s, m: packed({**s, "protocol": 1_000}, m),
-    "not_an_estimator": lambda s, m: packed({**listed(text(1)), "protocol": 2}, m),
-    "huge_array": with_array(header((10**12,))),
-    "huge_item": with_array(header((), "<V1000000000000")),
-    "negative_array": with_array(header((-1, -16))),
-    "many_dimensions": with_array(header((1,) * 1_000)),
-    "python_in_array": with_array(header(f"__import__('os').system({COMMAND!r})")),
-    "pickle_in_array": with_array(
-        written(lambda file: np.save(file, evil_array(), allow_pickle=True))
-    ),
-    "no_array": with_array(b"no array"),
-    "laughing": laughing,
-    "read_often": read_often,
-    "swapped_members": swapped_members,
-    "missing_members": lambda s, m: packed(s, {}),
-    "parent_folder": with_member("../executed"),
-    "absolute_name": with_member("/tmp/executed"),
-    "program": with_member("executed.py"),
-    "of_one_name": of_one_name,
-    "encrypted": encrypted,
-    "bzip2": lambda s, m: packed(s, m, ZIP_BZIP2),
-    "lzma": lambda s, m: packed(s, m, ZIP_LZMA),
-}
-
-
-def trap(name):
-    """A file, by the name of the trap."""
-    return TRAPS[name](*unpacked(whole("transformer", "skops")))
-
-
 # ---- states --------------------------------------------------------------------------
 
 
@@ -339,6 +196,19 @@ def _within(**changes):
 
 def _of_weights(change):
     return lambda state: _within(weights=change(state["_state"]["weights"]))(state)
+
+
+def _of_table(**changes):
+    """Changes of the first block of columns, or of the table beside."""
+
+    def make(state):
+        table = state["_state"]["table"]
+        first, *others = table["blocks"]
+        block = {key: changes.get(key, value) for key, value in first.items()}
+        beside = {key: changes.get(key, value) for key, value in table.items()}
+        return _within(table={**beside, "blocks": [block, *others]})(state)
+
+    return make
 
 
 def _of_geometry(**changes):
@@ -390,6 +260,18 @@ WRONG_STATES = {
     "huge_network": _of_geometry(
         network={"name": "mlp", "params": {"hidden_layer_sizes": (10**9, 10**9)}}
     ),
+    "deep_network": _of_geometry(
+        network={"name": "residual", "params": {"width": 1, "n_blocks": 10**6}}
+    ),
+    "deeper_network": _of_geometry(
+        network={"name": "residual", "params": {"n_blocks": np.int64(10**9)}}
+    ),
+    "column_out_of_range": _of_table(columns=np.array([10**12, 0, 1, 2])),
+    "column_twice": _of_table(columns=np.array([0, 1, 1, 2])),
+    "column_before_the_first": _of_table(columns=np.array([-1, 0, 1, 2])),
+    "columns_of_text": _of_table(columns=["a" * 2**20, *["a"] * 200]),
+    "hole_out_of_range": _of_table(gaps=np.array([10**12])),
+    "whole_column_out_of_range": _of_table(whole=[[4], [0.0], [1.0]]),
     "aggregate_of_nothing": _of_geometry(prior={"name": "aggregate", "params": {}}),
 }
 

@@ -16,12 +16,14 @@ import time
 from collections import Counter
 
 import numpy as np
-from saved import crafted, damaged
+from saved import crafted, damaged, traps
 
 from skvae import persistence
 
 #: Nothing may take longer, in seconds of a processor.
 MOST_SECONDS = 5.0
+#: All together may not take more memory at once, in MiB beside what was there before.
+MOST_MEMORY = 300.0
 #: What Python tells its audit hooks of, and no file may bring about.
 FORBIDDEN = (
     "code.__new__",
@@ -85,8 +87,8 @@ def files(count, seed):
     rng = np.random.default_rng(seed)
     for name, content in damaged.foreign().items():
         yield "of other kinds", name, content, None
-    for name in crafted.TRAPS:
-        yield "traps", name, crafted.trap(name), None
+    for name in traps.TRAPS:
+        yield "traps", name, traps.trap(name), None
     for name in crafted.WRONG_STATES:
         content = crafted.file_of_state(crafted.wrong_state(name, True))
         yield "wrong states", name, content, None
@@ -139,7 +141,7 @@ def is_same(name):
 
 
 def watched(count, seed):
-    """Load everything: dicts of a kind, a name, an outcome, events and seconds."""
+    """Load everything: dicts of a kind, a name, an outcome, events, seconds, MiB."""
     watch = Watch()
     whole = damaged.whole("pipeline", "dump")
     persistence.load(io.BytesIO(whole))  # which imports what is imported late
@@ -151,6 +153,7 @@ def watched(count, seed):
         ("states", name, lambda c=cls, s=state: revived(c, s), is_same(None))
         for name, cls, state in states(count // 5, seed)
     ]
+    before = peak()
     for kind, name, load, same in loads:
         began = time.process_time()
         with watch as events:
@@ -162,7 +165,14 @@ def watched(count, seed):
             "outcome": found,
             "events": events,
             "seconds": seconds,
+            "memory": peak() - before,
         }
+
+
+def peak():
+    """The most memory that this process ever had, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def revived(cls, state):
@@ -195,8 +205,8 @@ def report(results):
         print(f"{kind:22s}{len(some):6d}  {dict(counts)}, at most {slowest:.2f} s")
     heard = Counter(event for result in results for event in result["events"])
     print(f"{len(results)} in all; events: {dict(heard)}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"executed: {os.path.exists('executed')}; at most {peak:.2f} GiB")
+    memory = max(result["memory"] for result in results)
+    print(f"executed: {os.path.exists('executed')}; at most {memory:.0f} MiB more")
 
 
 if __name__ == "__main__":
