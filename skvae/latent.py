@@ -9,7 +9,6 @@ from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.frames import Table
-from skvae.handover import from_one_fit
 
 if TYPE_CHECKING:
     from skvae.base import BaseVAE
@@ -99,7 +98,6 @@ def _arc(
     return 1 - shares, shares
 
 
-@from_one_fit
 def traverse(
     estimator: "BaseVAE", z: ArrayLike, component: int, values: ArrayLike
 ) -> Table:
