@@ -184,7 +184,13 @@ def fill(X: Table, holes: np.ndarray, values: np.ndarray, layout: Layout) -> Tab
         if not _can_hold(str(dtypes[j]), values[:, j], layout["levels"].get(j)):
             alike = container == layout["container"]
             dtypes[j] = layout["dtypes"][j] if alike else None
-    own = {**layout, "container": container, "columns": X.columns, "dtypes": dtypes}
+    own = {
+        **layout,
+        "container": container,
+        "columns": X.columns,
+        "dtypes": dtypes,
+        "levels": {j: of_j for j, of_j in layout["levels"].items() if is_filled[j]},
+    }
     typed = restore(values, own, dtypes=True, index=getattr(X, "index", None))
     fill_frame = _filled_pandas if container == "pandas" else _filled_polars
     return fill_frame(X, typed, holes, np.flatnonzero(is_filled))

@@ -119,7 +119,7 @@ class Column:
         ValueError
             If a number, such as a Python integer, is beyond float64.
         """
-        if self._module == "polars":
+        if self._module == "polars" and not self.is_object():
             import polars
 
             return self._values.cast(polars.Float64).to_numpy().astype(np.float64)

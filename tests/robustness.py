@@ -209,7 +209,9 @@ def _fingerprint(value):
     if isinstance(value, pl.DataFrame):
         return value.schema, repr(value.to_dict(as_series=False))
     if isinstance(value, pd.DataFrame):
-        return [*map(str, value.dtypes)], repr(value.to_dict("tight"))
+        places = range(value.shape[1])
+        cells = [repr(value.iloc[:, j].tolist()) for j in places]
+        return [*map(str, value.dtypes)], cells, repr(value.axes)
     if issparse(value):  # which notes whether its indices are in order
         parts = ("data", "indices", "indptr", "coords")
         value = {part: getattr(value, part, None) for part in parts}

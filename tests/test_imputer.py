@@ -473,6 +473,7 @@ def test_unknown_labels_are_refused_or_filled(handle_unknown):
         assert model.transform(rows)["label"].isin([*"abc"]).all()
 
 
+@pytest.mark.skipif(not hasattr(pl, "Int128"), reason="this polars has no Int128")
 @pytest.mark.parametrize(
     "others", [{}, {"other": np.arange(20.0)}, {"word": [*"ab"] * 10}]
 )
@@ -491,6 +492,17 @@ def test_whole_columns_that_were_empty_in_fit_are_left_alone():
     rows["b"] = np.arange(9)
     filled = small().fit(table).transform(rows)
     assert filled["b"].tolist() == [*range(9)] and filled["a"].notna().all()
+
+
+@pytest.mark.parametrize("cells", [[10**30 + i for i in range(9)], [None] * 9])
+def test_columns_of_polars_objects_that_nothing_is_taken_of_stay(cells):
+    table = pl.DataFrame({"a": [None, *np.arange(8.0)]})
+    table = table.with_columns(pl.Series("b", cells, dtype=pl.Object))
+    filled = small(likelihood={"b": "categorical"}).fit(table).transform(table)
+    assert filled["b"].to_list() == cells and filled["a"].null_count() == 0
+    numbers = table.with_columns(b=pl.Series(np.arange(9.0)))
+    empty = table.with_columns(pl.Series("b", [None] * 9, dtype=pl.Object))
+    assert small().fit(numbers).transform(empty)["b"].dtype == pl.Float64
 
 
 def test_holes_of_whole_columns_that_were_empty_in_fit_stay():

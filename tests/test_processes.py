@@ -25,8 +25,9 @@ def searched(backend, n_jobs):
         return GridSearchCV(model, GRID, cv=2).fit(WINE)
 
 
-# Python's own, of any process that has threads when it is forked.
+# Of Python, and of older versions of polars: there are threads in this process.
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.filterwarnings(r"ignore:Using fork\(\) can cause Polars:RuntimeWarning")
 @pytest.mark.parametrize("backend", ["threading", "multiprocessing", "loky"])
 def test_a_search_finds_the_same_on_every_backend(capfd, on_numpys_road, backend):
     expected = searched("sequential", 1)
