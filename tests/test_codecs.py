@@ -163,6 +163,19 @@ def test_values_that_are_no_level_are_known_as_such(name):
     np.testing.assert_array_equal(codec.unknown(other), expected)
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_positive_numbers_decode_to_positive_numbers_however_far(size):
+    codec = fitted("positive", size * np.exp(NORMAL))
+    decoded = codec.decode(np.array([[1e-34, 1e34]]))
+    assert np.isfinite(decoded).all() and (decoded > 0).all()
+
+
+def test_counts_are_told_apart_as_far_as_float64_tells_them():
+    counts = np.array([[3.0, 1e14], [1e18, 1e300]])
+    targets = encoded(fitted("counts", WHOLE), counts)[1]
+    np.testing.assert_array_equal(targets, [[3.0, 1e14], [1e15, 1e15]])
+
+
 def test_log_odds_are_finite_up_to_the_ends_and_decode_to_less_than_1():
     column = np.array([[5e-324], [1e-300], [0.5], [1 - 2.0**-53]])
     codec = fitted("log_odds", column)
