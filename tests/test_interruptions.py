@@ -507,6 +507,7 @@ def interrupted(after):
         signal.signal(signal.SIGALRM, handler)
 
 
+# An interrupt that falls into a destructor is printed by Python, which then goes on.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no timers")
 @pytest.mark.parametrize("training", ["fit", "fit_warm", "partial_fit_again"])
